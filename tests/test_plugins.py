@@ -142,6 +142,16 @@ def test_a_distributor_of_others(project):
     assert project.result("a")["message"] == "elsewhere: a"
 
 
+def test_a_distributor_of_others_starts_nothing_that_needs_a_sandbox(project):
+    """It gets an order and no walls: whoever asked for them would have none."""
+    install(project)
+    project.config("distributor: elsewhere\n")
+    project.drop("a.yaml", "prompt: x\nsandbox: project\n")
+    project.run("watch", "--until-empty", code=1)
+    assert project.where("a") == "failed" and project.log("a") == ""
+    assert "attempts on this machine (distributor: direct)" in project.result("a")["reason"]
+
+
 def test_an_adapter_of_others(project):
     install(project)
     (project.work / "tools").mkdir(exist_ok=True)

@@ -653,6 +653,36 @@ agents:
     assert "made" in fenced.log("b").split()
 
 
+def test_who_kills_its_supervisor_ends_no_check_before_a_merge(fenced, tmp_path):
+    """A check that was ended from outside is no green one: what it would have refused was merged."""
+    check = f"test -e moved || exit 0; touch {tmp_path}/began; while ! test -e {tmp_path}/go; do sleep 0.1; done; exit 1"
+    fenced.config(
+        f"""
+defaults: {{agent: free, timeout: 60s, retries: 0}}
+checks: {{slow: {{command: [sh, -c, "{check}"]}}}}
+agents:
+  tree: {{tool: mine, isolation: worktree, review: never, merge: auto, verify: [slow], verify_retries: 0}}
+  free: {{tool: mine}}
+"""
+    )
+    watcher = WatcherProcess(fenced).ready()
+    try:
+        wait = f"touch {tmp_path}/runs; while ! test -e {tmp_path}/moved; do sleep 0.1; done"
+        fenced.drop("b.yaml", json.dumps({"agent": "tree", "prompt": f"{wait}; touch new\nexit\n"}))
+        wait_until((tmp_path / "runs").exists, "the work has begun")
+        (fenced.root / "moved").touch()
+        commit(fenced.root, "moved")
+        (tmp_path / "moved").touch()
+        wait_until((tmp_path / "began").exists, "the check of what both have made has begun")
+        fenced.drop("a.yaml", json.dumps({"prompt": "kill -9 $PPID; sleep 30\n"}))
+        fenced.until("a", "review")  # what it left has been ended by then
+        (tmp_path / "go").touch()
+        fenced.until("b", "review")
+    finally:
+        watcher.stop()
+    assert not (fenced.root / "new").exists()
+
+
 @needs_bwrap
 @pytest.mark.parametrize("key", ["copy", "link"])
 def test_nothing_is_placed_through_a_link_in_a_branch(fenced, tmp_path, key):
@@ -915,6 +945,14 @@ def test_a_program_whose_path_looks_like_a_variable_is_told(fenced, tmp_path):
     fenced.settings(rest=f"  odd: {{tool: shell, command: {program}, sandbox: project}}\n")
     fenced.do("true", agent="odd", code=1)
     assert "there is a = in the path of" in " ".join(fenced.result().split())
+
+
+@needs_bwrap
+def test_no_variable_of_a_task_steers_what_builds_the_walls(fenced):
+    """The loader of programs obeys it, also the one of bubblewrap, which still has every right."""
+    fenced.config(CONFIG.format(sandbox="project", more="", rest="").replace("pass: [STATE]", "tasks: [GLIBC_TUNABLES], pass: [STATE]"))  # fmt: skip
+    said = fenced.do("echo STARTED", code=1, env={"GLIBC_TUNABLES": "glibc.malloc.check=3"})
+    assert said == "" and "sets GLIBC_TUNABLES" in " ".join(fenced.result().split())
 
 
 @needs_bwrap

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from test_supervisor import Bench, run
 
 from orchestrator.distributors.base import Order
+from orchestrator.execution import orphans
+from orchestrator.store import owned
 
 
 @pytest.fixture
@@ -106,3 +109,21 @@ def test_a_folder_that_became_a_link_is_given_to_nobody(bench):
     end = run(bench.sh("touch ran", pins=(str(real), str(link))))
     assert end.cause == "start" and "leads elsewhere" in end.message
     assert not (bench.folder / "ran").exists()
+
+
+def test_only_what_an_attempt_left_is_taken_for_that():
+    """What we begin ourselves (git in our session, setup and checks in theirs) is nobody's."""
+    sleep = ["sleep", "60"]
+    begun = [
+        subprocess.Popen(sleep),
+        owned.begin(lambda: subprocess.Popen(sleep, start_new_session=True)),
+        subprocess.Popen(sleep, start_new_session=True),
+    ]
+    try:
+        found = orphans.found(0.0)
+        assert [process.pid in found for process in begun] == [False, False, True]
+        assert begun[2].pid not in orphans.found(orphans.now() + 60)
+    finally:
+        for process in begun:
+            process.kill()
+            process.wait()
