@@ -162,6 +162,59 @@ def test_the_environment_of_the_caller_does_not_count(repo, tmp_path, monkeypatc
     assert not mark.exists()
 
 
+def test_a_filter_of_the_persons_own_is_not_executed(repo, tmp_path, monkeypatch):
+    """Many agents may write to a home; a pull can name any filter in its attributes."""
+    program, mark = bait(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(f'[filter "f"]\n\tclean = {program}\n')
+    monkeypatch.setenv("HOME", str(home))
+    (repo / ".gitattributes").write_text("* filter=f\n")
+    (repo / "a.txt").write_text("two\n")
+    assert changes.look(str(repo), "work") is not None
+    assert not mark.exists()
+
+
+def test_a_commit_is_what_its_name_says(repo):
+    """Whoever may write refs could have another object shown in place of one."""
+    before = run(repo, "rev-parse", "HEAD").strip()
+    (repo / "a.txt").write_text("two\n")
+    run(repo, "commit", "-qam", "second")
+    run(repo, "replace", before, "HEAD")
+    assert run(repo, "show", f"{before}:a.txt") == "two\n"
+    with git.reading(git.nearest(str(repo))) as reader:
+        assert reader.ask("cat-file", "blob", f"{before}:a.txt").out == b"one\n"
+
+
+def test_what_the_configuration_includes_is_not_read(repo, tmp_path):
+    (tmp_path / "included").write_text("[core]\n\tautocrlf = true\n")
+    with open(repo / ".git/config", "a") as file:
+        file.write(f"[include]\n\tpath = {tmp_path}/included\n")
+    assert run(repo, "config", "core.autocrlf") == "true\n"
+    with git.reading(git.nearest(str(repo))) as reader:
+        assert "autocrlf" not in Path(reader._scratch, "config").read_text()
+
+
+@pytest.mark.parametrize("name", ["HEAD", "index", "packed-refs", "shallow"])
+def test_a_pipe_in_a_repository_is_told_at_once(repo, name):
+    """Git would wait for it as long as it may, and every question that follows."""
+    nearest = git.nearest(str(repo))
+    (repo / ".git" / name).unlink(missing_ok=True)
+    os.mkfifo(repo / ".git" / name)
+    with pytest.raises(git.Unclear, match="not a regular file"), git.reading(nearest):
+        pass
+
+
+def test_scratch_folders_lie_where_nobody_else_may_enter(tmp_path, monkeypatch):
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_STATE_HOME", __file__)  # no folder
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    assert git._base() == str(runtime)
+    runtime.chmod(0o755)
+    assert git._base() is None
+
+
 def test_a_program_called_git_in_the_project_is_not_run(repo, tmp_path, monkeypatch):
     program, mark = bait(tmp_path)
     (repo / "git").symlink_to(program)

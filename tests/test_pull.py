@@ -306,6 +306,36 @@ def test_what_a_trusted_task_names_must_match_too(pulled):
     assert (project.root / "fine").exists()
 
 
+UNLIKE = ["a folder that is a link", "a link in the branch", "instructions"]
+
+
+@pytest.mark.parametrize("how", UNLIKE)
+def test_a_file_that_the_trusted_branch_has_otherwise_does_not_count(pulled, how):
+    """Neither by a link that leads to the same bytes, nor as the text of a link, nor for a role."""
+    project, other = pulled
+    text = (project.work / "orchestrator.yaml").read_text()
+    reads = "  reads: {tool: shell, command: [cat], instructions: words/a.md}\n"
+    project.config(f"{text}{reads}from_git: {{trusted: origin/main}}\n")
+    (other / "words").mkdir()
+    if how == "a link in the branch":
+        (other / "words/a.md").symlink_to("exit")
+    agent = "agent: reads\nprompt: x\n" if how == "instructions" else "agent: sh\n"
+    named = "" if how == "instructions" else "prompt_file: words/a.md\n"
+    push(other, {"kept/a.md": "exit", "work/inbox/a.yaml": agent + named})
+    if how != "a link in the branch":
+        push(other, {"words/a.md": "exit"})
+    git(project.root, "pull", "-q")
+    same = "it is the same in origin/main"
+    assert (same in project.run("why", "a").stdout) == (how != "a link in the branch")
+    if how == "a folder that is a link":
+        shutil.rmtree(project.root / "words")
+        (project.root / "words").symlink_to("kept")
+    else:
+        (project.root / "words/a.md").unlink()
+        (project.root / "words/a.md").write_text("exit" if how == "a link in the branch" else "y")
+    assert "words/a.md is not as in origin/main" in project.run("why", "a").stdout
+
+
 THEN = "then: {agent: sh, prompt: x, context: [words.md, '{task.log}stdout.log']}\n"
 FOLLOWING = {
     "what follows": f"agent: sh\nprompt: x\n{THEN}",
@@ -353,6 +383,8 @@ def test_a_tag_does_not_shadow_the_trusted_branch(pulled, tmp_path):
     git(project.root, "merge", "-q", "refs/remotes/origin/mine")
     assert "a.yaml is not as in origin/main" in held(project, "a")
     git(project.root, "update-ref", "-d", "refs/remotes/origin/main")
+    assert "there is no refs/remotes/origin/main here" in held(project, "a")
+    git(project.root, "update-ref", "refs/remotes/origin/main/x", "refs/remotes/origin/mine")
     assert "there is no refs/remotes/origin/main here" in held(project, "a")
 
 

@@ -35,7 +35,7 @@ _INERT = frozenset(
 _OURS = (
     "[core]\n\tbare = false\n\tfsmonitor = false\n\thooksPath = /dev/null\n\tpager ="
     " cat\n\tuntrackedCache = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto ="
-    " false\n[protocol]\n\tallow = never\n[submodule]\n\trecurse = false\n"
+    " false\n[submodule]\n\trecurse = false\n"
 )
 _DIFFS = frozenset(("diff", "diff-files", "diff-index", "diff-tree", "log", "show"))
 _READING = _DIFFS | frozenset(
@@ -189,8 +189,6 @@ class Reader:
         if verb not in _READING or "-w" in words:
             raise ValueError(f"git {verb} does not only read")
         flags: list[str] = []
-        if verb in _DIFFS:
-            flags += ["--no-ext-diff", "--no-textconv"]
         if (
             verb in _DIFFS or verb == "status"
         ):  # "dirty": a look into a submodule would be a git of its own configuration
@@ -400,6 +398,7 @@ def _bare_environment() -> dict[str, str]:
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_ATTR_NOSYSTEM": "1",
+        # Should a question ever name a remote: the scratch folder's configuration knows none.
         "GIT_ALLOW_PROTOCOL": "none",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
