@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -200,6 +201,58 @@ def test_what_is_to_follow_is_judged_with_the_file(entry, wrong, form):
     toolbox = Toolbox(TOOLS)
     found = judging.judged("work/inbox/t.yaml", "t", raw, config, toolbox, ("r",)).errors
     assert [wrong in problem.message for problem in found] == [True] * bool(wrong), found
+
+
+# What no file may ask for, as one entry of a mapping, and what is said then.
+NEVER = {
+    "env: {path: x}": "a task may not set path",
+    "env: {Ld_Preload: x}": "a task may not set Ld_Preload",
+    "env: {GIT_SSH_COMMAND: x}": "a task may not set GIT_SSH_COMMAND",
+    "env: {ANTHROPIC_BASE_URL: x}": "a task may not set ANTHROPIC_BASE_URL",
+    "env: {ORCHESTRATOR_ROOT: x}": "it decides which code runs",
+    "env: {orchestrator_var_x: x}": "the watcher's own",
+    "env: {'ORCHESTRATOR_VAR_A=B': x}": "ORCHESTRATOR_VAR_A=B",
+    "env: {ORCHESTRATOR_VAR_OK: x, mine: x}": "its tool already has it",
+    "timeout: .inf": "is not a duration",
+    "timeout: 0s": "the timeout is zero",
+    "timeout: -1s": "is not a duration",
+    "retries: 21": "must be at most 20",
+    "retries: -1": "must be at least 0",
+    "max_cost_usd: .nan": "max_cost_usd",
+    "max_cost_usd: -1": "max_cost_usd",
+    "max_cost_usd: 1e400": "a number that is too large",
+    "permissions: full": "unknown key 'permissions'",
+    "command: [/bin/sh]": "unknown key 'command'",
+    "secrets: {A: {command: [x]}}": "unknown key 'secrets'",
+    "sandbox: off": "sandbox|'off'",
+    "cwd: /": "is an absolute path",
+    "cwd: lib/../../x": "leads out of the project",
+    "artifacts: [../x]": "leads out of the project",
+    "tool: /bin/sh": "tool",
+    "verify: [nothing]": "there is no check 'nothing'",
+}  # fmt: skip
+FILES = {
+    "a.yaml": "{{prompt: x, agent: r, {}}}\n",
+    "a.yml": "prompt: x\nagent: r\n{}\n",
+    "a.md": "---\nagent: r\n{}\n---\nDo it\n",
+    "run.yaml": "tasks: {{a: {{prompt: x, agent: r, {}}}}}\n",
+    "shared.yaml": "defaults: {{agent: r, {}}}\ntasks: {{a: x, b: y}}\n",
+    "many.yaml": "tasks: {{a: {{prompt: '{{v}}', matrix: {{v: [1, 2]}}, agent: r, {}}}}}\n",
+    "then.yaml": "{{prompt: x, agent: r, then: {{agent: r, {}}}}}\n",
+    "then.md": "---\nagent: r\nthen: [{{agent: r, {}}}]\n---\nDo it\n",
+    "later.yaml": "tasks: {{a: {{prompt: x, agent: r, then: {{agent: r, {}}}}}}}\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("asked", NEVER)
+def test_no_form_of_a_file_asks_for_more(asked, name):
+    raw = FILES[name].format(asked).encode()
+    toolbox = Toolbox(TOOLS)
+    found = judging.judged(f"work/inbox/{name}", "t", raw, config_from(ROLE), toolbox, ("r",))
+    said = " ".join(problem.message for problem in found.errors)
+    key = asked.partition(":")[0]
+    assert re.search(f"{NEVER[asked]}|unknown key '{key}'", said), said
 
 
 @pytest.mark.parametrize(
