@@ -17,7 +17,6 @@ from orchestrator.files import eventreader, scan
 from orchestrator.model.journal import Phase
 from orchestrator.store import atomic
 from orchestrator.store.eventlog import EventLog, GroupCommit, NewFile
-from orchestrator.store.ledger import Ledger
 from orchestrator.store.transitions import Store
 
 
@@ -213,8 +212,9 @@ def test_many_claimants_every_claim_once(project):
 
 
 def test_ledger_refuses_a_second_claim(project):
-    ledger = Ledger(project.layout)
-    entry = ledger.create("Task", {"record": "claim", "id": "Task"})
+    store = Store(project.layout, EventLog(project.layout, "watch"))
+    ledger, named = store.ledger, store.trust.instance
+    entry = ledger.create("Task", {"record": "claim", "id": "Task", "instance": named})
     with pytest.raises(Taken):
         ledger.create("TASK", {"record": "claim", "id": "TASK"})
     other = ledger.open("task")
@@ -226,10 +226,12 @@ def test_ledger_refuses_a_second_claim(project):
         ledger.create("task", {"record": "claim", "id": "task"})
 
 
-@pytest.mark.parametrize("keep", range(0, 140, 7))
+@pytest.mark.parametrize("keep", range(0, 180, 7))
 def test_a_torn_journal_is_read_and_continued(project, keep):
-    ledger = Ledger(project.layout)
-    entry = ledger.create("t", {"record": "claim", "id": "t", "text": "prompt: x\n", "ino": 1})
+    store = Store(project.layout, EventLog(project.layout, "watch"))
+    ledger, named = store.ledger, store.trust.instance
+    claim = {"record": "claim", "id": "t", "text": "prompt: x\n", "instance": named}
+    entry = ledger.create("t", claim)
     entry.append({"record": "started", "attempt": 1, "at": 1.0})
     entry.close()
     path = Path(project.layout.journal("t"))
