@@ -386,6 +386,10 @@ def test_a_tag_does_not_shadow_the_trusted_branch(pulled, tmp_path):
     assert "there is no refs/remotes/origin/main here" in held(project, "a")
     git(project.root, "update-ref", "refs/remotes/origin/main/x", "refs/remotes/origin/mine")
     assert "there is no refs/remotes/origin/main here" in held(project, "a")
+    # A pushed branch below that name, with a line end that git does not take for one.
+    below = "refs/remotes/origin/main/y\u2028refs/remotes/origin/main"
+    git(project.root, "update-ref", below, "refs/remotes/origin/mine")
+    assert "there is no refs/remotes/origin/main here" in held(project, "a")
 
 
 def test_state_that_git_brings_is_not_believed(pulled):

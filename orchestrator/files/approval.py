@@ -205,7 +205,7 @@ def tip(reader: git.Reader, branch: str) -> str:
     would shadow it."""
     ref = f"refs/remotes/{branch}"
     listed = reader.ask("for-each-ref", "--format=%(refname) %(objectname)", ref).out
-    for line in os.fsdecode(listed).splitlines():
+    for line in os.fsdecode(listed).split("\n"):
         name, _, commit = line.partition(" ")
         if name == ref:
             return commit
