@@ -123,6 +123,7 @@ def test_one_part_of_it_that_is_theirs_is_enough(project, name):
         ("~/{name}", True), ("~/*", True), ("{above}*", False), ("{above}/{start}*", False), ("{above}/{name}*", False), ("**", False),
         ("{above}/**", False), ("{above}/{start}", False), ("./{name}", False), ("../{name}", False), ("{root}/*", False), ("", False),
         ("{upper}", False), ("$HOME/{name}", False), ("file://{root}", False), (" {root}", False), ("{root}\n", False),
+        ("/*", True), ("./*", False), ("../{up}/*", False), ("~nobody-here/*", False),
     ],
 )  # fmt: skip
 def test_which_words_mean_a_project(theirs, tmp_path, monkeypatch, entry, safe):
@@ -131,7 +132,7 @@ def test_which_words_mean_a_project(theirs, tmp_path, monkeypatch, entry, safe):
     monkeypatch.chdir(theirs.root.parent)
     link, name = tmp_path / "link", theirs.root.name
     link.symlink_to(theirs.root)
-    words = {"root": theirs.root, "above": theirs.root.parent, "name": name, "start": name[:-1], "link": link, "upper": str(theirs.root).upper()}  # fmt: skip
+    words = {"root": theirs.root, "above": theirs.root.parent, "up": theirs.root.parent.name, "name": name, "start": name[:-1], "link": link, "upper": str(theirs.root).upper()}  # fmt: skip
     theirs.own.write_text(json.dumps({"safe_directories": [entry.format(**words)]}))
     assert bool(ownership.foreign(Layout(str(theirs.root)))) is not safe
     assert bool(ownership.foreign(Layout(str(link)))) is not safe

@@ -97,11 +97,12 @@ def allows(path: str) -> bool:
 def _means(entry: str, real: str) -> bool:
     if entry == "*":
         return True
-    if entry.endswith("/*"):
-        above = os.path.realpath(os.path.expanduser(entry[:-2]))
-        return real.startswith(above.rstrip("/") + "/")
     path = os.path.expanduser(entry)
-    return os.path.isabs(path) and os.path.realpath(path) == real
+    if not os.path.isabs(path):
+        return False
+    if path.endswith("/*"):
+        return real.startswith(os.path.realpath(path[:-1]).rstrip("/") + "/")
+    return os.path.realpath(path) == real
 
 
 def _listed() -> list[str]:
