@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -638,6 +639,18 @@ def test_no_value_begins_a_line_of_its_own(project):
         assert not [text for text in lines if text.startswith("forged")], (line, lines)
     note = (project.work / "inbox/odd.error.md").read_text()
     assert not [text for text in note.splitlines() if text.startswith("forged")], note
+
+
+def test_a_preview_of_a_note_shows_no_image_link_or_html_of_the_file(project):
+    project.drop("a.yaml", "'![a](http://x/y) <img src=x> `b` \\[c](d)': 1\n")
+    project.drop("`![b](c).yaml", "odd: 1\n")
+    project.run("watch", "--once", code=None)
+    notes = [path.read_text() for path in (project.work / "inbox").glob("*.error.md")]
+    assert len(notes) == 2
+    for note in notes:
+        outside, _, fenced = note.partition("\n```\n")
+        assert not re.search(r"(?<!\\)(?:\\\\)*[\[<`]", outside), outside
+        assert fenced.count("\n```\n") == 1
 
 
 def test_what_is_for_programs_is_json_whatever_others_wrote(project):

@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.files.documents import Document, Problem
 from orchestrator.files.text import clean, hang, on_a_line, width
+from orchestrator.patterns import regex
 from orchestrator.records import asdict
 
 FORMATS = ("full", "concise", "json", "github")
+_MARKDOWN = regex(
+    r"[\\\[<`]"
+)  # what begins a link, an image, HTML or code, and what undoes an escape
 Paint = Callable[[str, str], str]
 
 
@@ -86,11 +90,14 @@ def render(
 
 
 def note(name: str, document: Document, problems: Sequence[Problem], digest: str) -> str:
-    """The text of ``<id>.error.md``: first line short and exact, since readers show only that."""
+    """The text of ``<id>.error.md``: first line short and exact, since readers show only that.
+
+    Outside the fence no word of the file can be a link, an image or HTML in a preview.
+    """
     first = problems[0]
+    said = _MARKDOWN.sub(r"\\\g<0>", on_a_line(first.message)[:200])
     body = "\n".join(full(name, document, problem) for problem in problems[:20])
     return (
-        f"{first.line}:{first.column} {on_a_line(first.message)[:200]}\n\n`{on_a_line(name)}` does not run."
-        " Correct it and save: the watcher checks it again at once and removes this"
-        f" note.\n\n```\n{body}\n```\n<!-- {digest} -->\n"
+        f"{first.line}:{first.column} {said}\n\nThis file does not run. Correct it and save: the"
+        f" watcher checks it again at once and removes this note.\n\n```\n{body}\n```\n<!-- {digest} -->\n"
     )
