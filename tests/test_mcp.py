@@ -65,6 +65,9 @@ def test_a_client_makes_follows_and_talks_to_its_own_tasks_only(project, watch):
             assert not failed, text
             failed, _, text = await call("new", prompt="x", agent="nobody")
             assert failed and "nobody" in text
+            for odd in ("a\0b", "x" * 200_000):
+                failed, _, text = await call("new", prompt=odd)
+                assert failed and "these words cannot be passed on" in text, text
             failed, _, text = await call("show", task="nothing")
             assert failed and "nothing" in text
             wait_until(lambda: len(project.events("attempt_finished", task_id)) == 2, "it went on")

@@ -91,15 +91,18 @@ class Door:
         return done.stdout
 
     def _run(self, *words: str, seconds: float = 0.0) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            itself(self.app.layout.root, "--plain", *words),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds + SLACK,
-            check=False,
-        )
+        try:
+            return subprocess.run(
+                itself(self.app.layout.root, "--plain", *words),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=seconds + SLACK,
+                check=False,
+            )
+        except (OSError, ValueError) as error:  # too long for an argument, NUL, half a surrogate
+            raise Refused(f"these words cannot be passed on: {error}") from None
 
 
 def _error(done: subprocess.CompletedProcess[str]) -> str:
