@@ -182,6 +182,12 @@ BUNDLE = f"git -C ../theirs bundle create -q ../b main; {HIDDEN}; git -C ../thei
 NAMED = "git -C ../theirs switch -q main; git -C ../theirs commit -q --amend -m '{}: 1 x'"
 HIDE = f"git -C ../theirs switch -q old; {HIDDEN}"
 TAKEN = "git fetch -q origin refs/x/t; git restore --source=FETCH_HEAD -- inbox; git fetch -q"
+COPY = "cp -r inbox copy; git add copy; git commit -qm copy"
+FORGED = (
+    f'{HIDDEN}; git gc -q --prune=now; c() {{{{ git -C ../theirs commit-tree "$@"; }}}}; r=$(c old^{{{{tree}}}} -m r);'
+    " t=refs/x/t^{{tree}}; i=$(c $t {} -m '{}'); w=$(c $t -p old -p $i -m 'WIP on main: 1 x');"
+    f" git -C ../theirs update-ref refs/x/t $w; {TAKEN}"
+)
 UNNAMED = {
     "a bundle unpacked": f"{BUNDLE}; t=$(git bundle unbundle ../b | cut -c1-40); git restore --source=$t -- inbox",
     "a bundle, fetched over": f"{BUNDLE}; git fetch -q ../b main; git checkout -q FETCH_HEAD -- inbox; git reset -q; git fetch -q",
@@ -193,6 +199,10 @@ UNNAMED = {
     "named like one with a name": f"{NAMED.format('On main')}; {HIDE}; {TAKEN}",
     "named like a stash's index": f"{NAMED.format('index on main')}; {HIDE}; {TAKEN}",
     "a merge named like a stash": f"git -C ../theirs switch -q -c s main; {NAMED.format('index on main')}; git -C ../theirs merge -q -s ours -m 'WIP on main: 1 x' s; git -C ../theirs branch -qD s; {HIDE}; {TAKEN}",
+    "named like a stash, and of another shape": FORGED.format("-p $r", "index on main: 1 x"),
+    "a stash by shape alone": FORGED.format("-p old", "x"),
+    "fetched last, and tracked elsewhere": f"{HIDDEN}; {TAKEN.removesuffix('; git fetch -q')}; {COPY}",
+    "undone, and tracked elsewhere": f"git fetch -q; git reset -q --hard origin/main; git reset -q --hard HEAD~1; {HIDDEN}; git fetch -q; git restore --source=HEAD@{{1}} -- inbox; {COPY}",
     "a mirror's stash": f"{HIDDEN}; git fetch -q origin refs/x/t:refs/stash; git fetch -q; git restore --source=refs/stash -- inbox",
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import Project, wait_until
 
-from orchestrator.files import journals
+from orchestrator.files import approval, identity, journals, origin, trust
 from orchestrator.files.layout import Layout
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always")
@@ -100,6 +100,45 @@ def test_an_answer_counts_only_if_the_index_is_the_same_afterwards(pulled, tmp_p
     project.env |= {"PATH": f"{program.parent}:{os.environ['PATH']}"}
     assert "it came through git" in held(project, "a")
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    "how", ["capitals", "a repository within", "a submodule that is not there"]
+)
+def test_an_edit_of_what_git_tracks_waits_too(pulled, how):
+    """Whatever letters its name has, and also where a nearer repository tracks nothing of it."""
+    project, other = pulled
+    push(other, {"work/inbox/A.yaml": "agent: sh\nprompt: exit\n"})
+    git(project.root, "pull", "-q")
+    why = "it came through git"
+    if how == "a repository within":
+        git(project.work / "inbox", "init", "-q")
+    elif how == "a submodule that is not there":
+        git(project.root, "rm", "-rq", "--cached", "work/inbox")
+        oid = git(project.root, "rev-parse", "HEAD").strip()
+        git(project.root, "update-index", "--add", "--cacheinfo", f"160000,{oid},work/inbox")
+        why = "is a submodule without its repository"
+    (project.work / "inbox/A.yaml").write_text(evil(project))
+    assert why in held(project, "A")
+
+
+def test_an_answer_is_about_the_bytes_that_were_seen(pulled):
+    """What is put in a file's place while git is asked says nothing of that file."""
+    project, _ = pulled
+    project.drop("a.yaml", evil(project))
+    path = project.work / "inbox/a.yaml"
+    layout = Layout(str(project.root))
+    judge = approval.Approval(layout, trust.Trust("", trust.NOWHERE))
+
+    def mine() -> bool:
+        arrived = approval.Arrived("a", "a.yaml", digest, identity.identity_of(str(path)))
+        return judge.judge(arrived, "hold", "", time.time()).mine
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert mine()
+    path.write_text("agent: sh\nprompt: exit\n")
+    with pytest.raises(origin.Busy):
+        mine()
 
 
 def test_an_approval_goes_with_a_project_that_is_moved(pulled, tmp_path):
