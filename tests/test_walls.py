@@ -381,6 +381,16 @@ def test_a_journal_that_an_agent_made_something_else_of(project, watch, kind):
     assert len(list(project.work.glob("logs/.displaced/*-a.jsonl"))) == 1
 
 
+def test_who_spoils_its_journal_gets_no_more_attempts_for_that(project, watch):
+    """What went before its attempt was not remembered, so it was tried for ever."""
+    watch()
+    path = '"$ORCHESTRATOR_WORK/.state/active/$ORCHESTRATOR_TASK_ID.jsonl"'
+    script = f"rm {path}\nmkdir {path}\nexit 1\n"
+    project.drop("a.yaml", json.dumps({"agent": "sh", "prompt": script, "retries": 1}))
+    project.settled("a", "failed")
+    assert len(project.result("a")["attempts"]) == 2
+
+
 def test_an_artifact_of_60_gb_is_listed_and_not_hashed(project, watch):
     agent(
         project,

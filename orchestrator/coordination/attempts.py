@@ -90,7 +90,7 @@ class Attempts:
         """The task's next attempt. `NotUnderstood` if its journal is spoilt by the end."""
         life.stage = Starting()
         life.attempt = number = entry.journal.next_attempt
-        life.records = [entry.journal.claim]
+        life.records = list(entry.records)
         ready = await self._made_ready(life, entry)
         match ready:
             case Order():
@@ -211,7 +211,7 @@ class Attempts:
         locks."""
         facts = entry.journal.attempt
         assert facts is not None
-        life.records = [entry.journal.claim, facts.dispatched]
+        life.records = list(entry.records)
         run_dir = self._layout.logs(life.id, facts.number)
         config, journal = self._settings.config, entry.detach()
         order = portable.again(self._layout, config, facts, run_dir, journal)

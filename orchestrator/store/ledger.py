@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import Taken
@@ -40,6 +40,11 @@ class Entry:
         if self._journal is None:
             self._journal = fold(self._records)
         return self._journal
+
+    @property
+    def records(self) -> Sequence[Mapping[str, Any]]:
+        """Those of which it consists."""
+        return tuple(self._records)
 
     @property
     def claimed(self) -> bool:
