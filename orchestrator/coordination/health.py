@@ -22,8 +22,9 @@ PAUSE, LONGEST = 1.0, 30.0  # seconds until the next trial then: the first time,
 class Health:
     """Whether the disk takes writes.  While it does not, nothing is claimed and finishing waits.
 
-    Where a trial goes through and the step that was broken off fails again, each pause until the
-    next trial is twice as long: else people are told of both twice a second, for ever.
+    Where a trial goes through and the same place refuses again, each pause until the next trial is
+    twice as long: else people are told of both twice a second, for ever. A disk that fails now and
+    then is tried at once, for each trial may be the one that lets work go on.
 
     ``turned`` is what it changed to since somebody took it: reasons, and empty words where it works
     again.
@@ -34,15 +35,18 @@ class Health:
         self.turned: list[str] = []
         self._listener, self._hints, self._clock = listener, hints, clock
         self._over, self._pause, self._next = -BACK, 0.0, 0.0  # (monotonic) when it was, and is due
+        self._last = ""  # the place that refused
         self._fine = asyncio.Event()
         self._fine.set()
 
     def failed(self, error: Exception) -> None:
         """The disk refused a write."""
-        reason = one_line(_reason(error), 160)
+        place = _place(error)
+        reason = one_line(f"{_reason(error)} ({place})" if place else _reason(error), 160)
         if not self.fault:
             now = self._clock.monotonic()
-            again = now - self._over < BACK
+            again = bool(place) and place == self._last and now - self._over < BACK
+            self._last = place
             self._pause = min(max(2 * self._pause, PAUSE), LONGEST) if again else 0.0
             self._next = now + self._pause
             self.fault = reason
@@ -73,12 +77,16 @@ class Health:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong; with the file, where it is not the whole disk."""
-    if not isinstance(error, OSError) or not error.strerror:
-        return str(error)
-    name = error.filename2 or error.filename  # where it was to be
-    whole = error.errno in atomic.DISK_FAULTS or not isinstance(name, str)
-    return error.strerror if whole else f"{error.strerror} ({name})"
+    """What is wrong."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _place(error: Exception) -> str:
+    """The file that was to be, where it is not the whole disk that refuses."""
+    if not isinstance(error, OSError) or error.errno in atomic.DISK_FAULTS:
+        return ""
+    name = error.filename2 or error.filename
+    return name if isinstance(name, str) else ""
 
 
 def takes_writes(store: Store) -> bool:
