@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, Project
 
 from orchestrator.files.identity import identity_of
+from orchestrator.model.status import FOLDERS
 
 FROZEN = ROOT / "tests" / "frozen"
 
@@ -24,12 +26,14 @@ def copy(tmp_path) -> Project:
 
 @pytest.fixture
 def old(copy) -> Project:
-    """The frozen directory as if it had lain here all the time: its claim knows the inode and birth of the task's file."""
-    path = copy.work / ".state/active/again.jsonl"
-    first, *rest = path.read_text().splitlines()
-    ino, born = identity_of(str(copy.work / "running/again.yaml"))
-    claim = json.dumps(json.loads(first) | {"ino": ino, "born": born})
-    path.write_text("\n".join([claim, *rest]) + "\n")
+    """The frozen directory as if it had lain here all the time: a claim knows the inode and birth of the task's file."""
+    for path in (copy.work / ".state").glob("*/*.jsonl"):
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        places = [copy.work / status / str(records[0].get("file")) for status in FOLDERS]
+        for file in filter(Path.exists, places):
+            ino, born = identity_of(str(file))
+            records = [it | {"ino": ino, "born": born} if "ino" in it else it for it in records]
+        path.write_text("".join(f"{json.dumps(it)}\n" for it in records))
     copy.run("init")
     return copy
 

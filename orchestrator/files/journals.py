@@ -109,7 +109,7 @@ def undone(journal: Journal, path: str) -> bool:
 def knows_its_file(layout: Layout, journal: Journal) -> bool:
     """Whether the task's file is the very one that was claimed, by inode and birth: no commit and
     no archive brings that."""
-    known = (journal.inode, journal.claim.get("born"))
+    known = (journal.inode, journal.born)
     for status in FOLDERS:
         try:
             if identity.identity_of(layout.file(status, str(journal.claim.get("file")))) == known:
