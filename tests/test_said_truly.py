@@ -224,7 +224,7 @@ def test_lines_of_one_moment_are_shown_as_they_were_written(project):
 def test_a_schedule_says_where_the_keys_of_its_task_belong(project):
     (project.work / "schedules").mkdir(exist_ok=True)
     path = project.work / "schedules/night.yaml"
-    path.write_text("every: 1d\nprompt: Tidy up\nagent: demo\nwhen: 3\n")
+    path.write_text("every: 1d\nprompt: Tidy up\nagent: demo\ncolour: 3\n")
     said = project.run("validate", "night", code=4).stdout
     assert "write it below task: (task: {prompt: ...})" in said
     assert "write it below task: (task: {agent: ...})" in said
@@ -275,7 +275,7 @@ def test_a_lock_that_a_killed_git_left(project):
 
 def test_a_wrong_option_is_told_of_the_option(project):
     done = project.run("new", "x", "-t", "10 minutes", code=4)
-    assert done.stderr.startswith("error: -t: '10 minutes' is not a duration\nhint:  write 90s")
+    assert done.stderr.startswith("error: -t: '10 minutes' is not a duration\nhint:  write 10m")
     assert "task:2" not in done.stderr
     done = project.run("new", "x", "-a", "nosuch", code=4)
     assert "error: -a: unknown agent 'nosuch'" in done.stderr and "aider" not in done.stderr

@@ -155,7 +155,7 @@ def test_real_expressions(text, start, expected):
         ("* * * *", "has 4 fields"), ("60 * * * *", "not a valid minute"), ("* 24 * * *", "not a valid hour"), ("* * 0 * *", "not a valid day of the month"),
         ("* * * 13 *", "not a valid month"), ("* * * * 8", "not a valid day of the week"), ("*/0 * * * *", "empty"), ("5-1 * * * *", "empty"),
         ("* * * foo *", "not a valid month"), ("0 0 31 2 *", "never comes"), ("a * * * *", "not a valid minute"), ("1,,2 * * * *", "not a valid minute"),
-        ("@often", "has 1 fields"), ("*-5 * * * *", "not a valid minute"), ("", "has 0 fields"),
+        ("@often", "has 1 field,"), ("*-5 * * * *", "not a valid minute"), ("", "has 0 fields"),
     ],
 )  # fmt: skip
 def test_what_is_no_expression(text, words):
