@@ -480,7 +480,10 @@ def test_cancel_in_the_middle_of_a_tool_call_leaves_nothing(ground, watch, agent
     marker = ground.project.root / "began"
     ground.task("c", agent, f"[[shell touch {marker}; sleep 97]]")
     wait_until(marker.exists, f"the tool call has begun: {ground.project.log('c')[-500:]}", 60)
-    assert any("sleep" in words(pid) for pid in tagged(ground.project))
+    wait_until(
+        lambda: any("sleep" in words(pid) for pid in tagged(ground.project)),
+        "the program of the tool call runs",
+    )
     ground.project.run("cancel", "c")
     ground.project.settled("c", "cancelled")
     wait_until(lambda: not tagged(ground.project), "nothing is left")
