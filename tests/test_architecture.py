@@ -596,6 +596,17 @@ def test_a_digit_is_a_decimal_one():
     assert not wrong, f"say isdecimal: {wrong}"
 
 
+def test_who_writes_ends_lines_as_git_does():
+    """The name of a ref may contain U+2028: str.splitlines() makes two names of it."""
+    writers = ("store.", "coordination.", "distributors.")
+    wrong = [
+        name
+        for name, path in MODULES.items()
+        if name.startswith(writers) and ".splitlines(" in path.read_text()
+    ]
+    assert not wrong, f"say files.text.lines_of: {wrong}"
+
+
 def test_supervisors_open_what_a_tool_can_write_in_one_way():
     """Who waits for a pipe in place of a file of ours enforces no limit."""
     from orchestrator.execution.program import FIRST, LATER

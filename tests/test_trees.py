@@ -581,6 +581,18 @@ def test_edits_after_the_end_are_saved_before_the_tree_goes(repo):
     assert any(repo.git("show", f"{ref}:n", code=None) == "late" for ref in refs)
 
 
+def test_a_ref_that_reads_like_two_takes_no_other_with_it(repo):
+    """A name may contain U+2028, which is no end of a line for git."""
+    repo.git("branch", "precious")
+    repo.do("x", "echo 1 > n")
+    odd = "refs/orchestrator/saved/x/9\u2028refs/heads/precious"
+    repo.git("update-ref", odd, "HEAD")
+    repo.run("approve", "x")
+    repo.run("trees", "clean", "-y")
+    refs = repo.git("for-each-ref", "--format=%(refname)")
+    assert "refs/heads/precious" in refs and "refs/orchestrator" not in refs
+
+
 def test_commands_in_a_tree_act_on_the_project(repo):
     repo.do("x", "echo 1 > n")
     done = subprocess.run(

@@ -20,7 +20,7 @@ from typing import Any
 
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.settings import Configured
-from orchestrator.files.text import one_line
+from orchestrator.files.text import lines_of, one_line
 from orchestrator.model.config import Hook
 from orchestrator.patterns import regex
 from orchestrator.store import owned
@@ -119,7 +119,7 @@ class Hooks:
                     return f"took longer than {hook.timeout:g} s and was ended"
                 if code:
                     errors.seek(0)
-                    said = errors.read(4096).decode("utf-8", "replace").strip().splitlines()
+                    said = lines_of(errors.read(4096).decode("utf-8", "replace").strip())
                     return f"exit {code}" + (f": {one_line(said[-1], 120)}" if said else "")
         except (OSError, ValueError) as error:
             return f"could not be started: {getattr(error, 'strerror', None) or error}"

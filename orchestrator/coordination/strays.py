@@ -17,6 +17,7 @@ from orchestrator.coordination import clearing
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import journals, opening, owners, runrecords, scan
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import lines_of
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import branch_part
 from orchestrator.model.journal import Journal
@@ -143,7 +144,7 @@ def _branches(layout: Layout, config: Config, repo: Repository) -> Iterator[Stra
     """Branches of ours: merged ones without a tree, and those that nothing here names."""
     prefix = f"refs/heads/{config.trees.prefix}/"
     names = repo.shared("for-each-ref", f"--count={MOST}", "--format=%(refname)", prefix)
-    for ref in names.splitlines():
+    for ref in lines_of(names):
         branch = ref.removeprefix("refs/heads/")
         journal = _owner(layout, branch)
         if journal is None:
@@ -188,7 +189,7 @@ def _runs(layout: Layout, repo: Repository) -> Iterator[Stray]:
             yield Stray("run", run.branch, words, fix=f"git log {run.branch}")
     named = {run.branch for run in known}
     prefix = f"refs/heads/{runbranches.PREFIX}/"
-    for ref in repo.shared("for-each-ref", "--format=%(refname)", prefix).splitlines():
+    for ref in lines_of(repo.shared("for-each-ref", "--format=%(refname)", prefix)):
         branch = ref.removeprefix("refs/heads/")
         if branch not in named and named:
             words = f"no run here has the branch {branch}"

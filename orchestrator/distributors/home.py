@@ -18,6 +18,7 @@ from orchestrator.distributors.dispatches import CODE_MOST
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
+from orchestrator.files.text import lines_of
 from orchestrator.records import dataclass
 from orchestrator.store import atomic, bundles, smallfiles, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
@@ -78,7 +79,7 @@ class Home:
         repo = find(self.layout.root)
         path = smallfiles.scratch(self.layout, "bundle")
         asked = "".join(f"{commit}\n" for commit in has).encode()
-        lines = repo.shared("cat-file", "--batch-check", stdin=asked).splitlines() if has else []
+        lines = lines_of(repo.shared("cat-file", "--batch-check", stdin=asked)) if has else []
         known = [f"^{line.split()[0]}" for line in lines if line.split()[1:2] == ["commit"]]
         try:
             repo.shared("bundle", "create", "-q", path, f"{OFFERS}/{dispatch}", *known)

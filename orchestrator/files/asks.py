@@ -19,7 +19,7 @@ from typing import Any
 from orchestrator.files import jsonlines, opening, requests
 from orchestrator.files.layout import ANSWERS, ASKED, Layout
 from orchestrator.files.scan import names
-from orchestrator.files.text import clean, one_line
+from orchestrator.files.text import clean, lines_of, one_line
 from orchestrator.model.question import misnumbered
 from orchestrator.model.units import LATEST, timestamp, when
 from orchestrator.records import dataclass
@@ -143,7 +143,7 @@ def _read(layout: Layout, path: str, task_id: str, number: int) -> Ask | None:
     except (OSError, requests.Unreadable):
         return None
     head, _, body = text.removeprefix("---\n").partition("\n---\n")
-    facts = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+    facts = dict(line.split(": ", 1) for line in lines_of(head) if ": " in line)
     key = facts.get("key", "")
     try:
         since, attempt = when(facts["since"]), int(facts["attempt"])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.files import git, opening, scan
 from orchestrator.files.scan import names
+from orchestrator.files.text import lines_of
 from orchestrator.libraries import later
 from orchestrator.patterns import bytes_regex, regex
 
@@ -329,7 +330,7 @@ def _log_lines(repository: git.Repository) -> Iterator[str]:
         paths += [f"{folder}/{name}" for folder, _, names_ in walk for name in sorted(names_)]
     for path in paths[:_MOST_LOGS]:
         try:
-            lines = opening.read_bytes(path).decode("utf-8", "replace").splitlines()
+            lines = lines_of(opening.read_bytes(path).decode("utf-8", "replace"))
         except OSError:
             continue
         yield from reversed(lines[-_MOST_MOVES:])
@@ -355,7 +356,7 @@ def _stores(repository: git.Repository) -> list[str]:
             text = os.fsdecode(opening.read_bytes(f"{objects}/info/alternates"))
         except OSError:
             continue
-        for line in text.splitlines():
+        for line in lines_of(text):
             path = os.path.realpath(os.path.join(objects, line))
             if line and not line.startswith("#") and path not in found:
                 found.append(path)

@@ -86,6 +86,12 @@ def last_states(text: str) -> str:
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines as git, and whoever writes one fact a line, ends them: at a newline alone.
+    ``str.splitlines`` also ends them where a name or a message has U+2028, NEL or a form feed."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def one_line(text: str, limit: int = 0) -> str:
     """Clean text on one line, cut to ``limit`` characters."""
     text = " ".join(clean(text).split())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from orchestrator.files import scan
 from orchestrator.files.layout import WORK
+from orchestrator.files.text import lines_of
 from orchestrator.records import dataclass, replace
 from orchestrator.store import atomic, submodules
 from orchestrator.store.git import Git, GitFailed, Repository, Stopped
@@ -185,9 +186,8 @@ def _add_as_files(git: Git, top: str, folder: str) -> list[str]:
     if not names or any("\n" in name for name in names):
         return large
     asked = "".join(f"{top}/{name}\n" for name in names)
-    hashes = git(
-        "hash-object", "-w", "--no-filters", "--stdin-paths", stdin=os.fsencode(asked)
-    ).splitlines()
+    words = ("hash-object", "-w", "--no-filters", "--stdin-paths")
+    hashes = lines_of(git(*words, stdin=os.fsencode(asked)))
     git("rm", "-q", "-r", "--cached", "--ignore-unmatch", "--", f":(top,literal){folder}")
     lines = "".join(
         f"{mode} {blob}\t{name}\0" for (mode, name), blob in zip(found, hashes, strict=True)

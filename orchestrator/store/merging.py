@@ -21,6 +21,7 @@ from typing import Any
 from orchestrator.errors import Refused
 from orchestrator.files import opening, scan
 from orchestrator.files.layout import WORK, Layout
+from orchestrator.files.text import lines_of
 from orchestrator.model.isolation import Change, branch_part
 from orchestrator.records import dataclass
 from orchestrator.store import atomic, belonging, places, saving, smallfiles
@@ -89,7 +90,7 @@ def _remember(layout: Layout, planned: Planned) -> None:
 
 def _remembered(path: str) -> list[str]:
     try:
-        return opening.read_text(path).splitlines()
+        return lines_of(opening.read_text(path))
     except (OSError, ValueError):
         return []
 
@@ -209,7 +210,7 @@ class Maker:
             "rev-list", "--reverse", "--no-merges", "--topo-order", f"{base}..{self.change.tip}"
         )
         top = self.old
-        for commit in listed.splitlines():
+        for commit in lines_of(listed):
             before = self.git.commit_of(f"{commit}^") or self.git("mktree", stdin=b"")
             content = self.combined(before, top, commit)
             if content == self.git.tree_of(top):

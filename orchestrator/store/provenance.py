@@ -125,7 +125,7 @@ def _why(
 
 def _of_links(layout: Layout, path: str, before: Snapshot, readers: _Readers) -> str:
     known = {
-        line for name, said in before.items() if name.endswith(LINK) for line in said.splitlines()
+        line for name, said in before.items() if name.endswith(LINK) for line in said.split(b"\n")
     }
     root = os.path.realpath(layout.root)
     for link, target in links(place_of(layout, path)):

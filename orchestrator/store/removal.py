@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from orchestrator.files.layout import WORK, Layout
+from orchestrator.files.text import lines_of
 from orchestrator.model.isolation import Change, Trees
 from orchestrator.model.journal import Journal
 from orchestrator.store import atomic, saving, submodules, trees
@@ -169,9 +170,8 @@ def drop_branch(repo: Repository, tree: Tree, change: Change) -> bool:
             return False
     if now:
         shared("update-ref", "-d", ref, now)
-    for name in shared(
-        "for-each-ref", "--format=%(refname)", f"{saving.saved_refs(tree.branch)}/"
-    ).splitlines():
+    saved = f"{saving.saved_refs(tree.branch)}/"
+    for name in lines_of(shared("for-each-ref", "--format=%(refname)", saved)):
         shared("update-ref", "-d", name)
     return True
 

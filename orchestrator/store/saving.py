@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
+from orchestrator.files.text import lines_of
 from orchestrator.model.isolation import KEPT, Change
 from orchestrator.patterns import regex
 from orchestrator.records import replace
@@ -117,7 +118,7 @@ def past(git: Git, admin: str) -> Iterator[str]:
     seen = set()
     for path in names:
         try:
-            lines = os.fsdecode(opening.read_bytes(path)).splitlines()
+            lines = lines_of(os.fsdecode(opening.read_bytes(path)))
         except OSError:
             continue
         for line in lines:
@@ -130,7 +131,7 @@ def past(git: Git, admin: str) -> Iterator[str]:
 def committed(admin: str) -> set[str]:
     """Commits that were made in a worktree, by its log."""
     try:
-        lines = os.fsdecode(opening.read_bytes(f"{admin}/logs/HEAD")).splitlines()
+        lines = lines_of(os.fsdecode(opening.read_bytes(f"{admin}/logs/HEAD")))
     except OSError:
         return set()
     pairs = (line.partition("\t") for line in lines)
@@ -148,17 +149,17 @@ def _unreachable(git: Git, commits: list[str], tip: str) -> list[str]:
     asked = "".join(f"{commit}\n" for commit in dict.fromkeys(commits))
     there = [
         line.split(" ")[0]
-        for line in git("cat-file", "--batch-check", stdin=asked.encode()).splitlines()
+        for line in lines_of(git("cat-file", "--batch-check", stdin=asked.encode()))
         if line.split(" ")[1:2] == ["commit"]
     ]
     if not there:
         return []
     words = "".join(f"{commit}\n" for commit in (*there, f"^{tip}"))
-    outside = set(git("rev-list", "--stdin", stdin=words.encode()).splitlines())
+    outside = set(lines_of(git("rev-list", "--stdin", stdin=words.encode())))
     left = [commit for commit in there if commit in outside]
     if len(left) < 2:
         return left
-    return git("merge-base", "--independent", *left[-200:]).splitlines()
+    return lines_of(git("merge-base", "--independent", *left[-200:]))
 
 
 def _bundle(git: Git, tip: str, others: list[str], task_id: str, attempt: int) -> str:

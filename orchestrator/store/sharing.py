@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator.files import journals, jsonlines, opening
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import lines_of
 from orchestrator.model.isolation import Change
 from orchestrator.model.journal import Phase
 from orchestrator.records import asdict, dataclass, field
@@ -47,7 +48,7 @@ def look(layout: Layout, repo: Repository, tree: Tree, task_id: str) -> Shared:
     listed = repo.shared(
         "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags"
     )
-    pairs = (line.split(" ", 1) for line in listed.splitlines())
+    pairs = (line.split(" ", 1) for line in lines_of(listed))
     refs = {name: value for value, name in pairs if name != f"refs/heads/{tree.branch}"}
     stash = repo.shared("reflog", "show", "--format=%H", "refs/stash", "--", codes=(0, 128))
     return Shared(refs, tuple(stash.split()), tuple(alive(layout, but=task_id)))
@@ -135,7 +136,7 @@ def carried_off(repo: Repository, tree: Tree, before: Shared, change: Change) ->
 
     if holds(was) or not holds(now):
         return ""
-    came = repo.shared("rev-list", f"{was}..{change.tip}").splitlines()
+    came = lines_of(repo.shared("rev-list", f"{was}..{change.tip}"))
     return was if saving.committed(trees.admin_of(repo, tree.path)).intersection(came) else ""
 
 
@@ -148,7 +149,7 @@ def keep_lost(repo: Repository, ref: str, commits: Collection[str], task_id: str
     asked = "".join(f"{commit}\n" for commit in there).encode()
     held = ("--not", "--exclude=refs/stash", "--all")  # a stash goes with the next  git stash pop
     listed = repo.shared("rev-list", "--stdin", *held, stdin=asked)
-    outside = set(listed.splitlines())
+    outside = set(lines_of(listed))
     lost = [commit for commit in dict.fromkeys(there) if commit in outside]
     if not lost:
         return ""

@@ -23,6 +23,7 @@ from typing import Any
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import gitfiles, jsonlines, opening, owners, scan
 from orchestrator.files.layout import WORK, Layout
+from orchestrator.files.text import lines_of
 from orchestrator.model.isolation import Trees, branch_part, free_name
 from orchestrator.records import dataclass
 from orchestrator.store import atomic, filtered, owned, smallfiles
@@ -164,7 +165,7 @@ def taken(repo: Repository, prefix: str) -> list[str]:
     places = ("refs/heads", "refs/remotes", SAVED)
     listed = repo.shared("for-each-ref", "--format=%(refname)", *places)
     names = []
-    for ref in listed.splitlines():
+    for ref in lines_of(listed):
         kind, _, rest = ref.removeprefix("refs/").partition("/")
         if kind == "heads":
             names.append(rest)

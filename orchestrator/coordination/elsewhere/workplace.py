@@ -19,6 +19,7 @@ from orchestrator.distributors.home import OFFERS, RESULT, shared_file
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import opening
 from orchestrator.files.layout import WORK, Layout
+from orchestrator.files.text import lines_of
 from orchestrator.model.isolation import branch_part
 from orchestrator.store import adding, atomic, bundles, trees
 from orchestrator.store.git import Git, GitFailed, NoRepository, Repository, find
@@ -84,19 +85,12 @@ class Workplace:
 
     def has(self) -> list[str]:
         """Commits that are here, newest first; whoever sends code leaves out what they hold."""
-        listed = [
-            self._store(
-                "for-each-ref", "--format=%(objectname)", f"--count={HAS_MOST}"
-            ).splitlines()
-        ]
+        words = ("for-each-ref", "--format=%(objectname)", f"--count={HAS_MOST}")
+        listed = [lines_of(self._store(*words))]
         try:
             clone = find(self.layout.root).shared
             refs = ("--sort=-creatordate", "refs/heads", "refs/remotes")
-            listed.append(
-                clone(
-                    "for-each-ref", "--format=%(objectname)", f"--count={HAS_MOST}", *refs
-                ).splitlines()
-            )
+            listed.append(lines_of(clone(*words, *refs)))
         except NoRepository:
             pass
         return list(dict.fromkeys(line for lines in listed for line in lines))[:HAS_MOST]

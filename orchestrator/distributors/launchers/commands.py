@@ -25,6 +25,7 @@ from orchestrator.distributors.launchers.base import (
 )
 from orchestrator.errors import Unusable
 from orchestrator.files import opening
+from orchestrator.files.text import lines_of
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass
 from orchestrator.store import owned
@@ -161,7 +162,7 @@ class Commands:
 def _tail(path: str) -> str:
     """The last words of a worker that never got as far as the broker."""
     try:
-        lines = opening.read_bytes(path, LOG_MOST).decode("utf-8", "replace").splitlines()
+        lines = lines_of(opening.read_bytes(path, LOG_MOST).decode("utf-8", "replace"))
     except OSError:
         return ""
     return " ".join(line.strip() for line in lines[-LINES:])[:TOLD]
