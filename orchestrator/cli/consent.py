@@ -37,7 +37,8 @@ def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
         _check(accept, digest_of(files))
         acceptance.accept(files)
     reasons = acceptance.review()
-    tell(store, reasons)
+    if reasons:
+        tell(store, reasons)
     if reasons and sys.stdin.isatty() and app.console.tty:
         _ask(app, acceptance, reasons)
     elif reasons and wait:

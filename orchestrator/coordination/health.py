@@ -41,8 +41,8 @@ class Health:
 
     def failed(self, error: Exception) -> None:
         """The disk refused a write."""
-        place = _place(error)
-        reason = one_line(f"{_reason(error)} ({place})" if place else _reason(error), 160)
+        place, why = _place(error), getattr(error, "strerror", None) or str(error)
+        reason = one_line(f"{why} ({place})" if place else why, 160)
         if not self.fault:
             now = self._clock.monotonic()
             again = bool(place) and place == self._last and now - self._over < BACK
@@ -74,11 +74,6 @@ class Health:
     async def fine(self) -> None:
         """Wait until the disk takes writes."""
         await self._fine.wait()
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _place(error: Exception) -> str:

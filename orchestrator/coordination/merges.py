@@ -12,7 +12,6 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 
 from orchestrator.coordination.settings import Fixed
 from orchestrator.coordination.walls import Building, Scene, real
@@ -235,19 +234,7 @@ def _run(check: Check, cwd: str, log: str, enclosed: trees.Enclosing) -> str:
         out.write(f"$ {' '.join(check.command)}\n".encode())
         try:
             with enclosed(check.command, cwd, _environment()) as (argv, env, fds):
-                process = owned.begin(
-                    partial(
-                        subprocess.Popen,
-                        argv,
-                        cwd=cwd,
-                        env=env,
-                        pass_fds=fds,
-                        stdin=subprocess.DEVNULL,
-                        stdout=out,
-                        stderr=out,
-                        start_new_session=True,
-                    )
-                )
+                process = owned.command(argv, cwd, env, fds, out)
         except OSError as error:
             return f"{check.name}: {error.strerror}"
         except CannotStart as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.files import git, opening, origin, scan, trust
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import lines_of
 from orchestrator.libraries import later
 from orchestrator.model import gates
 from orchestrator.model.chain import follow_ups
@@ -205,7 +206,7 @@ def tip(reader: git.Reader, branch: str) -> str:
     would shadow it."""
     ref = f"refs/remotes/{branch}"
     listed = reader.ask("for-each-ref", "--format=%(refname) %(objectname)", ref).out
-    for line in os.fsdecode(listed).split("\n"):
+    for line in lines_of(os.fsdecode(listed)):
         name, _, commit = line.partition(" ")
         if name == ref:
             return commit

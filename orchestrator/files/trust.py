@@ -98,9 +98,8 @@ def of(layout: Layout) -> Trust:
         if _has_state(layout):
             why = "its work/.state was not made on this machine, or by an older version"
             return Trust(folder, COPIED, why=why)
-        if os.path.lexists(
-            instance_file.path_of(layout)
-        ):  # a copy of hard links shares the original's
+        # A copy of hard links shares the original's.
+        if os.path.lexists(instance_file.path_of(layout)):
             why = "its work/.state/instance is no file of its own"
             return Trust(folder, COPIED, why=why)
         return Trust(folder, FRESH)

@@ -20,7 +20,7 @@ from orchestrator.files import git, journals, opening, rules, trust
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import WORK, Layout, is_draft, stem_of
 from orchestrator.files.scan import names, settings_names
-from orchestrator.files.text import visible
+from orchestrator.files.text import lines_of, visible
 from orchestrator.model.journal import Phase
 from orchestrator.records import dataclass, field
 from orchestrator.store import atomic, provenance, trusting
@@ -250,8 +250,7 @@ def _text(raw: bytes) -> str:
 
 
 def _lines(raw: bytes) -> list[str]:
-    text = raw.decode("utf-8", "surrogateescape")
-    return text.removesuffix("\n").split("\n") if text else []
+    return lines_of(raw.decode("utf-8", "surrogateescape"))
 
 
 def _without_known(

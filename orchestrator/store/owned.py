@@ -8,9 +8,11 @@ its supervisor would end it, and its end would count as a good one.
 
 from __future__ import annotations
 
+import subprocess
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, BinaryIO, cast
 
 _lock = threading.Lock()
 _sessions: set[int] = set()
@@ -22,6 +24,24 @@ def begin(start: Callable[[], Any]) -> Any:
         process = start()
         _sessions.add(process.pid)
     return process
+
+
+def command(
+    argv: Sequence[str], cwd: str, env: Mapping[str, str], fds: Sequence[int], out: BinaryIO
+) -> subprocess.Popen[bytes]:
+    """Begin a command that reads nothing, is given these descriptors, and prints into ``out``."""
+    start = partial(
+        subprocess.Popen,
+        argv,
+        cwd=cwd,
+        env=env,
+        pass_fds=fds,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=out,
+        start_new_session=True,
+    )
+    return cast("subprocess.Popen[bytes]", begin(start))
 
 
 def know(pid: int) -> None:

@@ -17,7 +17,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
@@ -479,19 +478,7 @@ def _set_up(
         ) as out:
             out.write(f"$ {' '.join(command)}\n".encode())
             with enclosed(command, base, env) as (argv, given, fds):
-                process = owned.begin(
-                    partial(
-                        subprocess.Popen,
-                        argv,
-                        cwd=base,
-                        env=given,
-                        pass_fds=fds,
-                        stdin=subprocess.DEVNULL,
-                        stdout=out,
-                        stderr=out,
-                        start_new_session=True,
-                    )
-                )
+                process = owned.command(argv, base, given, fds, out)
                 why = _wait(process, trees.setup_timeout, stopped)
         if why:
             raise CannotIsolate(f"{' '.join(command)}: {why}", f"its log: {log}")
