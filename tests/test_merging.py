@@ -18,7 +18,7 @@ from orchestrator.files import journals
 from orchestrator.files.layout import Layout
 from orchestrator.model import isolation
 from orchestrator.model.isolation import Change
-from orchestrator.store import conflictnotes, merging, saving, trees
+from orchestrator.store import conflictnotes, mergeplans, merging, saving, targets, trees
 from orchestrator.store import git as store_git
 from orchestrator.store.trees import Tree
 
@@ -224,7 +224,7 @@ def planned(repo: Repo, task_id: str):
 
     repository = trees.repository(repo.layout)
     change = change_from(journal.change)
-    return repository, merging.plan(repo.layout, repository, tree, change, "merge", "t", task_id)
+    return repository, mergeplans.plan(repo.layout, repository, tree, change, "merge", "t", task_id)
 
 
 @pytest.mark.parametrize("written", range(4))
@@ -236,7 +236,7 @@ def test_a_merge_that_was_killed_is_finished(repo: Repo, written):
         (repo.root / path).parent.mkdir(exist_ok=True)
         (repo.root / path).write_text(repo.git("show", f"{plan.new}:{path}") + "\n")
     (repo.root / ".git/index.lock").write_text("")
-    assert merging.finish(repository, plan)
+    assert targets.finish(repository, plan)
     assert repo.git("rev-parse", "main") == plan.new
     assert repo.git("status", "--porcelain", "--", "src", "b.txt", "d") == ""
 
@@ -245,8 +245,8 @@ def test_a_killed_merge_stops_at_a_file_of_the_persons(repo: Repo):
     repo.do("x", "echo four >> src/a.txt; echo new > b.txt")
     repository, plan = planned(repo, "x")
     (repo.root / "b.txt").write_text("mine\n")
-    with pytest.raises(merging.CannotMerge, match="neither as before nor as after it: b.txt"):
-        merging.finish(repository, plan)
+    with pytest.raises(mergeplans.CannotMerge, match="neither as before nor as after it: b.txt"):
+        targets.finish(repository, plan)
     assert (repo.root / "b.txt").read_text() == "mine\n"
 
 
@@ -254,14 +254,14 @@ def test_an_older_git_merges_by_an_index(repo: Repo, monkeypatch):
     repo.do("x", "echo new > b.txt")
     repo.git("commit", "-q", "--allow-empty", "-m", "moved")
     repository, plan = planned(repo, "x")
-    real = merging.Git.raw
+    real = targets.Git.raw
 
     def without(self, *words, **more):
         if words[0] == "merge-tree":
             return subprocess.CompletedProcess(words, 129, b"", b"usage")
         return real(self, *words, **more)
 
-    monkeypatch.setattr(merging.Git, "raw", without)
+    monkeypatch.setattr(targets.Git, "raw", without)
     assert repository.shared.tree_of(planned(repo, "x")[1].new) == repository.shared.tree_of(
         plan.new
     )
@@ -349,7 +349,7 @@ def test_in_whatever_order_they_are_merged_what_collides_stays_and_the_others_la
             return merging.merge(branches.layout, branches.repo, tree, change, strategy, "t", f"t{number}", {}, records.append)  # fmt: skip
 
         if collides:
-            with pytest.raises(merging.CannotMerge) as caught:
+            with pytest.raises(mergeplans.CannotMerge) as caught:
                 merge()
             assert sorted(caught.value.conflicts) == collides
             assert (shared.commit_of(target), records) == (before, [])

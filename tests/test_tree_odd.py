@@ -15,7 +15,7 @@ from test_trees import TOOL, Repo, git, persons, repo, watcher  # noqa: F401
 
 from orchestrator.model.isolation import Change, Trees
 from orchestrator.store import git as store_git
-from orchestrator.store import merging, removal, saving, sharing, trees
+from orchestrator.store import mergeplans, merging, removal, saving, sharing, targets, trees
 from orchestrator.store.trees import Tree
 
 
@@ -39,7 +39,7 @@ class Bench:
         """What holds the tree; nothing does if it is gone."""
         return removal.remove(self.layout, Trees(), self.repo, self.tree, "x", 1, "tester")
 
-    def merge(self, strategy: str = "merge") -> merging.Planned:
+    def merge(self, strategy: str = "merge") -> mergeplans.Planned:
         change = self.save()
         return merging.merge(
             self.layout, self.repo, self.tree, change, strategy, "x", "x", {}, lambda record: None
@@ -203,7 +203,7 @@ def test_a_folder_becomes_a_file_and_what_is_in_the_way_is_named(bench: Bench, p
     shutil.rmtree(bench.path / "src")
     os.symlink("nowhere", bench.path / "src")
     (plain.root / "src/mine.pyc").write_text("mine\n")
-    with pytest.raises(merging.CannotMerge, match="in the way: src/mine.pyc"):
+    with pytest.raises(mergeplans.CannotMerge, match="in the way: src/mine.pyc"):
         bench.merge()
     assert (plain.root / "src/mine.pyc").read_text() == "mine\n"
     (plain.root / "src/mine.pyc").unlink()
@@ -239,9 +239,9 @@ def test_why_git_did_not_move_a_checkout_is_said(bench: Bench, plain: Repo, what
     path.write_text("#!/bin/sh\nexit 1\n")
     path.chmod(0o755)
     old = plain.git("rev-parse", "main")
-    planned = merging.Planned("main", old, change.tip, change.tip)
-    with pytest.raises(merging.CannotMerge) as told:
-        merging.move(bench.repo, planned)
+    planned = mergeplans.Planned("main", old, change.tip, change.tip)
+    with pytest.raises(mergeplans.CannotMerge) as told:
+        targets.move(bench.repo, planned)
     assert words in f"{told.value.message} {told.value.hint}"
     assert plain.git("rev-parse", "main") == old and not (plain.root / "n").exists()
 
@@ -250,7 +250,7 @@ def test_a_target_that_was_renamed_is_merged_by_hand(bench: Bench, plain: Repo):
     (bench.path / "n").write_text("1\n")
     bench.save()
     plain.git("branch", "-m", "main", "trunk")
-    with pytest.raises(merging.CannotMerge, match="the branch 'main' is gone") as told:
+    with pytest.raises(mergeplans.CannotMerge, match="the branch 'main' is gone") as told:
         bench.merge()
     assert "git merge task/x" in told.value.hint
     plain.git("merge", "-q", "task/x")
@@ -332,7 +332,7 @@ def test_a_link_of_ours_is_never_merged_over_the_folder_it_leads_to(plain: Repo)
     assert bench.save().files == ("n",)
     bench.git("add", "-A")
     bench.git("commit", "-qm", "all")
-    with pytest.raises(merging.CannotMerge, match="only lent to its tree: node_modules"):
+    with pytest.raises(mergeplans.CannotMerge, match="only lent to its tree: node_modules"):
         bench.merge()
     assert (plain.root / "node_modules/mine").read_text() == "mine\n"
 
@@ -356,13 +356,13 @@ def test_a_target_that_is_checked_out_between_our_look_and_our_move(
     (bench.path / "src/a.txt").write_text("theirs\n")
     if edited:
         (plain.root / "src/a.txt").write_text("mine\n")
-    old, real, looks = plain.git("rev-parse", "main"), merging.checkouts, []
-    monkeypatch.setattr(merging, "checkouts", lambda *a: looks.append(1) or (real(*a) if len(looks) > 1 else []))  # fmt: skip
+    old, real, looks = plain.git("rev-parse", "main"), targets.checkouts, []
+    monkeypatch.setattr(targets, "checkouts", lambda *a: looks.append(1) or (real(*a) if len(looks) > 1 else []))  # fmt: skip
     if not edited:
         bench.merge()
         assert (plain.root / "src/a.txt").read_text() == "theirs\n"
         return
-    with pytest.raises(merging.CannotMerge, match="checked out in the meantime"):
+    with pytest.raises(mergeplans.CannotMerge, match="checked out in the meantime"):
         bench.merge()
     assert (plain.root / "src/a.txt").read_text() == "mine\n"
     assert plain.git("rev-parse", "main") == old

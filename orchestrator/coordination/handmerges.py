@@ -8,7 +8,7 @@ from orchestrator.files import results, scan
 from orchestrator.model.isolation import Change
 from orchestrator.model.status import Status
 from orchestrator.store import git, merging, trees
-from orchestrator.store.merging import Planned
+from orchestrator.store.mergeplans import Planned
 from orchestrator.store.transitions import Store
 
 

@@ -1,5 +1,6 @@
 """A task's branch goes into its target: for ``merge: auto`` and for ``approve``, by the same steps.
-The git commands are in `store.merging`, merges that a person has made in `coordination.handmerges`.
+The git commands are in `store.merging` (which plans by `store.mergeplans` and moves by
+`store.targets`), merges that a person has made in `coordination.handmerges`.
 
 Where the target has moved since the checks ran, they run again on the result, in a scratch checkout
 of it, before anything moves.
@@ -34,16 +35,18 @@ from orchestrator.store import (
     conflictnotes,
     contests,
     git,
+    mergeplans,
     merging,
     moves,
     owned,
     plans,
     sharing,
     smallfiles,
+    targets,
     trees,
 )
 from orchestrator.store.ledger import Entry
-from orchestrator.store.merging import CannotMerge, Planned
+from orchestrator.store.mergeplans import CannotMerge, Planned
 from orchestrator.store.transitions import Store
 from orchestrator.tools.invocation import CannotStart
 from orchestrator.tools.taskenv import ALLOWED_ENV
@@ -129,7 +132,7 @@ def judged(
     """A merge that is planned (None: one that was cut off) may be made: a rehearsal ends here, or
     with what is in its way. Checks on the result do not run in one."""
     if store.rehearsing and planned is not None:
-        merging.refuse_unmovable(repo, planned)
+        targets.refuse_unmovable(repo, planned)
     target = planned.target if planned is not None else change.target
     store.judged(task_id, Status.DONE, f"merge {change.branch} into {target}")
 
@@ -359,8 +362,8 @@ def conflicts(layout: Layout, journal: Journal) -> str:
         return ""
     try:
         repo = trees.repository(layout)
-        count = merging.moved(repo, change)
-        merging.plan(layout, repo, tree, change, "squash", "a look", journal.task_id)
+        count = mergeplans.moved(repo, change)
+        mergeplans.plan(layout, repo, tree, change, "squash", "a look", journal.task_id)
         state = "merges cleanly"
     except CannotMerge as error:
         state = (

@@ -24,7 +24,7 @@ from orchestrator.model.sandbox import Sandbox, within
 from orchestrator.model.status import FINISHED, Outcome, Status
 from orchestrator.model.units import timestamp
 from orchestrator.store import atomic, merging, moves, runbranches, sharing, trees
-from orchestrator.store.merging import CannotMerge
+from orchestrator.store.mergeplans import CannotMerge, Planned
 from orchestrator.store.transitions import Store
 
 StatusOf = Callable[[str], Status | None]
@@ -124,7 +124,7 @@ def approve(store: Store, config: Config, run_id: str) -> str:
     def note(record: Mapping[str, Any]) -> None:
         runbranches.write(layout, known.with_merge(record))
 
-    def ready(planned: merging.Planned | None) -> None:
+    def ready(planned: Planned | None) -> None:
         merges.judged(store, repo, run_id, change, planned)
 
     named = one_line(str(results.read(layout, run_id).get("title") or run_id), 200)

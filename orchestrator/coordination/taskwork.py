@@ -23,7 +23,7 @@ from orchestrator.model.runbranch import conflict_turn, within_run
 from orchestrator.model.status import Status
 from orchestrator.store import conflictnotes, saving, trees
 from orchestrator.store.ledger import Entry
-from orchestrator.store.merging import CannotMerge
+from orchestrator.store.mergeplans import CannotMerge
 from orchestrator.store.transitions import Store
 from orchestrator.tools import secrecy
 from orchestrator.tools.routing import Route
