@@ -51,6 +51,29 @@ def test_objects_by_themselves_borrowed_and_packed(theirs, how):
     assert not brought(here, "inbox/b.yaml")
 
 
+STORES = {
+    "links to packs": "git repack -qad; mv .git/objects/pack ../packs; mkdir .git/objects/pack; ln -s $PWD/../packs/* .git/objects/pack",
+    "a quoted name": "mv .git/objects '../o \"'; mkdir -p .git/objects/info; printf '\"../../../o \\\\\"\"\\n' >.git/objects/info/alternates",
+    "a link to alternates": "mv .git/objects ../o; mkdir -p .git/objects/info; echo ../../../o >../list; ln -s ../../../../list .git/objects/info/alternates",
+    "another name for each": "mv .git/objects ../o; mv ../o/pack ../o/info ..; mkdir -p .git/objects/info; ln -s ../../pack ../o; echo ../../../o >.git/objects/info/alternates",
+}
+
+
+@pytest.mark.parametrize("how", STORES)
+def test_objects_wherever_git_finds_them(theirs, how):
+    here = cloned(theirs)
+    sh(here, f"{STORES[how]}; git cat-file -e origin/main:inbox/a.yaml")
+    assert brought(here)
+    assert not brought(here, text=TEXT + "# mine\n")
+
+
+def test_objects_that_are_borrowed_from_what_cannot_be_read(theirs):
+    here = cloned(theirs)
+    (here / ".git/objects/info/alternates").mkdir()
+    with pytest.raises(git.Unclear, match="borrows from unknown others"):
+        brought(here, text=TEXT + "# mine\n")
+
+
 @pytest.mark.parametrize(
     "text", [TEXT.replace("\n", "\r\n"), TEXT.replace("$Id$", "$Id: 0123abcd $")], ids=repr
 )
@@ -137,6 +160,12 @@ def test_what_a_filter_makes_of_it_nobody_can_tell(theirs):
     assert not brought(here, "inbox/b.yaml", "prompt: made by the filter\n")
     (here / ".gitattributes").write_text("*.yaml -filter\n")
     assert not brought(here, text="prompt: made by the filter\n")
+    (here / ".git/info/attributes").symlink_to(here.parent / "attributes")
+    (here.parent / "attributes").write_text("*.yaml filter=lfs\n")
+    assert brought(here, text="prompt: made by the filter\n")
+    (here / ".git/info/attributes").unlink()
+    (here / ".gitattributes").write_text("*.yaml filter=lfs\n" + "# long\n" * (1 << 18))
+    assert brought(here, text="prompt: made by the filter\n"), "too long to be read here"
 
 
 WAYS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import git
+from orchestrator.files import git, origin
 from orchestrator.queries.health.repository import repository
 from orchestrator.tools import changes
 
@@ -173,6 +173,31 @@ def test_a_filter_of_the_persons_own_is_not_executed(repo, tmp_path, monkeypatch
     (repo / "a.txt").write_text("two\n")
     assert changes.look(str(repo), "work") is not None
     assert not mark.exists()
+
+
+def test_a_filter_of_the_machines_is_not_executed(repo, tmp_path, monkeypatch):
+    """As git lfs is installed for all; here for a git whose system's configuration lies elsewhere."""
+    program, mark = bait(tmp_path)
+    (tmp_path / "gitconfig").write_text(f'[filter "f"]\n\tclean = {program}\n')
+    (repo / ".gitattributes").write_text("* filter=f\n")
+    (repo / "a.txt").write_text("two\n")
+    (tmp_path / "bin").mkdir()
+    real = f'#!/bin/sh\nGIT_CONFIG_SYSTEM={tmp_path}/gitconfig exec {shutil.which("git")} "$@"\n'
+    (tmp_path / "bin/git").write_text(real)
+    (tmp_path / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert changes.look(str(repo), "work") is not None
+    assert not mark.exists()
+
+
+def test_another_index_is_known_by_its_file(repo):
+    """It may be as long as the one before, and of the same moment: clocks have ticks, and some
+    programs set times."""
+    index, new = repo / ".git/index", repo / ".git/index.new"
+    before = origin.indexes(str(repo))
+    shutil.copy2(index, new)
+    os.rename(new, index)
+    assert origin.indexes(str(repo)) != before
 
 
 def test_a_commit_is_what_its_name_says(repo):

@@ -99,6 +99,8 @@ OWN = {
     "stashed around a pull": f"{EDIT}; echo x >../theirs/x; git -C ../theirs add x; git -C ../theirs commit -qm x; git stash -q; git pull -q; git stash pop -q",
     "added": f"{EDIT}; {TICK}; git add .",
     "without logs": f"rm -r .git/logs; git config core.logAllRefUpdates false; {EDIT}; {TICK}; git commit -qam mine",
+    "told to git as unchanged": f"git update-index --assume-unchanged work/orchestrator.yaml; {EDIT}",
+    "told to git as absent": f"git update-index --skip-worktree work/orchestrator.yaml; {EDIT}",
     "a link of one's own": "mv work/orchestrator.yaml ../o.yaml; echo '# mine' >>../o.yaml; ln -s ../../o.yaml work/orchestrator.yaml; git commit -qam mine",
 }
 
@@ -185,6 +187,25 @@ def test_instructions_that_go_and_come_back(here):
     )
     sh(here, "git pull -q")
     assert look(here).review() == ["docs/role.md came through git"]
+
+
+WRITTEN = {
+    "as it is": ":",
+    "with other line ends": "git config core.autocrlf true",
+    "by an attribute": "echo '*.yaml eol=crlf' >.git/info/attributes",
+    "in an encoding": "echo '*.yaml working-tree-encoding=UTF-7' >.git/info/attributes",
+    "by a filter": "git config filter.x.smudge 'sed s/echo/printf/'; git config filter.x.clean 'sed s/printf/echo/'; echo '*.yaml filter=x' >.git/info/attributes",
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_what_git_took_away(here, how):
+    """However it had written the file: of a filter's work, say, nobody can tell what it was."""
+    sh(here, f"{WRITTEN[how]}; rm -r work/tools; git checkout -q -- work/tools")
+    accept(here)
+    sh(here.parent / "theirs", "git rm -q work/tools/old.yaml; git commit -qm x")
+    sh(here, "git pull -q")
+    assert look(here).review() == ["work/tools/old.yaml was removed through git"]
 
 
 def test_what_a_filter_makes_of_settings(here):

@@ -103,7 +103,8 @@ def test_an_answer_counts_only_if_the_index_is_the_same_afterwards(pulled, tmp_p
 
 
 @pytest.mark.parametrize(
-    "how", ["capitals", "a repository within", "a submodule that is not there"]
+    "how",
+    ["capitals", "capitals of the folder", "a repository within", "a submodule that is not there"],
 )
 def test_an_edit_of_what_git_tracks_waits_too(pulled, how):
     """Whatever letters its name has, and also where a nearer repository tracks nothing of it."""
@@ -113,6 +114,10 @@ def test_an_edit_of_what_git_tracks_waits_too(pulled, how):
     why = "it came through git"
     if how == "a repository within":
         git(project.work / "inbox", "init", "-q")
+    elif how == "capitals of the folder":  # where a file system takes both for one
+        oid = git(project.root, "rev-parse", ":work/inbox/A.yaml").strip()
+        git(project.root, "rm", "-rq", "--cached", "work/inbox")
+        git(project.root, "update-index", "--add", "--cacheinfo", f"100644,{oid},Work/Inbox/A.yaml")
     elif how == "a submodule that is not there":
         git(project.root, "rm", "-rq", "--cached", "work/inbox")
         oid = git(project.root, "rev-parse", "HEAD").strip()
@@ -641,12 +646,16 @@ def test_many_at_once_is_no_yes_to_files_that_git_brought(changed):
     assert not (project.root / "evil").exists()
 
 
-def test_a_persons_own_edit_of_what_failed_goes_on(pulled):
+@pytest.mark.parametrize("edited", [False, True], ids=["as it ran", "edited"])
+def test_what_failed_here_and_was_committed_goes_on(pulled, edited):
+    """Git has had the file there, and it is what ran here, or a person's own edit of that."""
     project, _ = pulled
-    project.drop("mine.yaml", "agent: sh\nprompt: exit 1\n")
+    project.drop("mine.yaml", "agent: sh\nprompt: test -e fine && exit\n")
     project.run("watch", "--until-empty", code=1)
     commit(project.root)
-    (project.work / "failed/mine.yaml").write_text("agent: sh\nprompt: exit 0\n")
+    if edited:
+        (project.work / "failed/mine.yaml").write_text("agent: sh\nprompt: exit 0\n")
+    (project.root / "fine").touch()
     project.run("reply", "mine", "again")
     project.run("watch", "--until-empty")
     assert project.where("mine") == "done"

@@ -62,6 +62,11 @@ def has(reader: git.Reader, inside: str, oid: str) -> bool:
     return _in_history(reader, inside, oid)
 
 
+def has_name(reader: git.Reader, inside: str) -> bool:
+    """Whether the history has anything at the path.  Raises `git.Unclear`."""
+    return _logged(reader, inside, _tips(reader)[0])
+
+
 def unnamed(reader: git.Reader, inside: str, data: bytes) -> list[str]:
     """The ids of blobs that say this and that no commit has at the path, no stash either: somebody
     added them, or a merge wrote them.  Raises `git.Unclear`."""
@@ -110,7 +115,7 @@ def brought(repository: git.Repository, inside: str, data: bytes) -> bool:
         return False
     with git.reading(repository) as reader:
         if _FILTER in said and _is_filtered(reader, inside):
-            return _has_name(reader, inside)
+            return has_name(reader, inside)
         return _in_index(reader, inside, data) or bool(blobs(reader, inside, data))
 
 
@@ -121,9 +126,11 @@ def _attributes(repository: git.Repository, inside: str) -> bytes:
     texts = []
     for path in (*(f"{folder}/.gitattributes" for folder in below), f"{repository.common}/info/attributes"):  # fmt: skip
         try:
-            texts.append(opening.read_bytes(path, _MOST_ATTRIBUTES))
-        except OSError:
+            texts.append(_read(path, _MOST_ATTRIBUTES))
+        except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError:
+            texts.append(_ENCODING + _FILTER)  # it may say so: git is asked
     return b"\n".join(texts)
 
 
@@ -259,11 +266,6 @@ def _stashes(logged: bytes) -> set[bytes]:
     return found
 
 
-def _has_name(reader: git.Reader, inside: str) -> bool:
-    """Whether the history has anything at the path."""
-    return _logged(reader, inside, _tips(reader)[0])
-
-
 def _logged(reader: git.Reader, inside: str, commits: list[str], *which: str) -> bool:
     """Whether a commit of any ref, or one that leads to ``commits``, has changed the path in the
     way that ``which`` says."""
@@ -340,8 +342,8 @@ def _may_have(repository: git.Repository, oid: str) -> bool:
     """Whether an object may be there, from the names of files and the indexes of packs alone."""
     raw = bytes.fromhex(oid)
     for objects in _stores(repository):
-        if os.path.lexists(f"{objects}/{oid[:2]}/{oid[2:]}"):
-            return True
+        if os.path.lexists(f"{objects}/{oid[:2]}/{oid[2:]}") or not os.path.isdir(objects):
+            return True  # where git looks for what a line of ``alternates`` names is its affair
         packs = (name for name in names(f"{objects}/pack") if name.endswith(".idx"))
         if any(_pack_may_have(f"{objects}/pack/{name}", raw) for name in packs):
             return True
@@ -353,9 +355,11 @@ def _stores(repository: git.Repository) -> list[str]:
     found = [f"{repository.common}/objects"]
     for objects in found:  # grows while it is walked
         try:
-            text = os.fsdecode(opening.read_bytes(f"{objects}/info/alternates"))
-        except OSError:
+            text = os.fsdecode(_read(f"{objects}/info/alternates"))
+        except FileNotFoundError:
             continue
+        except OSError as error:
+            raise git.Unclear(f"{objects} borrows from unknown others: {error.strerror}") from None
         for line in lines_of(text):
             path = os.path.realpath(os.path.join(objects, line))
             if line and not line.startswith("#") and path not in found:
@@ -365,10 +369,15 @@ def _stores(repository: git.Repository) -> list[str]:
     return found
 
 
+def _read(path: str, most: int = opening.MOST) -> bytes:
+    """A file of the repository's own; git follows a link there, and so does this.  OSError."""
+    return opening.read_bytes(os.path.realpath(path), most)
+
+
 def _pack_may_have(path: str, oid: bytes) -> bool:
     """Binary search in a pack's index; one of another format may have anything."""
     try:
-        with opening.open_file(path) as file:
+        with opening.open_file(os.path.realpath(path)) as file:  # git follows links there
             if file.read(8) != _PACK_HEAD:
                 return True
             counts = file.read(_FANOUT)
@@ -385,6 +394,6 @@ def _pack_may_have(path: str, oid: bytes) -> bool:
                     low = middle + 1
                 else:
                     high = middle
-    except FileNotFoundError:
-        return False
+    except OSError:
+        return os.path.lexists(path)
     return False

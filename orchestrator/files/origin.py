@@ -134,16 +134,16 @@ def stamp(repository: git.Repository, now: float) -> Stamp:
 
 
 def _ask(repository: git.Repository, folder: str) -> frozenset[str]:
-    """The keys of the names that git tracks below the folder."""
+    """The keys of the names that git tracks below the folder, in whatever case it has its path."""
     inside = os.path.relpath(folder, repository.folder)
     with git.reading(repository) as reader:
-        listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal){inside}").out
+        listed = reader.ask("ls-files", "-s", "-z", "--", f":(literal,icase){inside}").out
     found = set()
     for entry in listed.split(b"\0"):
         facts, _, path = entry.partition(b"\t")
         if not path:
             continue
-        if facts.startswith(GITLINK) and os.fsdecode(path) == inside:
+        if facts.startswith(GITLINK) and os.fsdecode(path).casefold() == inside.casefold():
             if not os.path.lexists(f"{folder}/.git"):
                 raise git.Unclear(f"{inside} is a submodule without its repository")
         found.add(ids.key(os.path.basename(os.fsdecode(path))))
@@ -159,9 +159,10 @@ def tracked_below(*paths: str) -> str:
     reals = [os.path.realpath(path) for path in paths]
     try:
         for repository in git.above(reals[0]):
-            inside = [f":(literal){os.path.relpath(real, repository.folder)}" for real in reals]
+            inside = [os.path.relpath(real, repository.folder) for real in reals]
             with git.reading(repository) as reader:
-                listed = reader.ask("ls-files", "-z", "--", *inside).out
+                specs = [f":(literal,icase){path}" for path in inside]
+                listed = reader.ask("ls-files", "-z", "--", *specs).out
             for name in map(os.fsdecode, listed.split(b"\0")):
                 if name and os.path.basename(name) != ".gitkeep":
                     return os.path.join(repository.folder, name)

@@ -110,7 +110,7 @@ def _why(
         return _of_links(layout, path, before, readers) if path in now else ""
     real = os.path.realpath(place_of(layout, path))
     if path not in now or not os.path.lexists(real):
-        went = any(_went(*found, before.get(path, b"")) for found in readers.of(real))
+        went = any(_went(*found) for found in readers.of(real))
         return "was removed through git" if went else ""
     raw = now[path]
     for reader, inside in readers.of(real):
@@ -143,22 +143,23 @@ def _came(reader: git.Reader, inside: str, raw: bytes, known: bool) -> bool:
     An object that is packed was fetched, or is old. What is ``known`` was accepted here before: who
     wrote that again by hand may."""
     staged = merged.staged(reader, inside)
-    if (
-        staged
-        and not reader.ask("diff-files", "--name-only", "-z", "--", f":(literal){inside}").out
-    ):
+    if staged and _as_staged(reader, f":(literal){inside}"):
         return merged.older(reader, staged[0], inside)
     if known:
         return False
     return any(merged.older(reader, oid, inside) for oid in history.blobs(reader, inside, raw))
 
 
-def _went(reader: git.Reader, inside: str, raw: bytes) -> bool:
-    """Whether git took this file away: it does not track it, and knows what it said."""
+def _as_staged(reader: git.Reader, pathspec: str) -> bool:
+    """Whether a file is as the index has it, as far as git looks: it does not where somebody has
+    set ``--assume-unchanged`` or ``--skip-worktree``."""
+    looked = reader.ask("ls-files", "-v", "-z", "--", pathspec).out.startswith(b"H ")
+    return looked and not reader.ask("diff-files", "--name-only", "-z", "--", pathspec).out
+
+
+def _went(reader: git.Reader, inside: str) -> bool:
+    """Whether git took this file away: it does not track it, and has had one there. What that said
+    is no matter: other line ends, or a filter, may have made the file of it."""
     if reader.ask("ls-files", "-z", "--", f":(literal){inside}").out:
         return False
-    for digest in (hashlib.sha1, hashlib.sha256):
-        oid = digest(b"blob %d\0" % len(raw) + raw).hexdigest()
-        if reader.ask("cat-file", "-e", oid, codes=(0, 1, 128)).code == 0:
-            return True
-    return False
+    return history.has_name(reader, inside)
