@@ -290,6 +290,7 @@ def test_an_engine_is_given_a_command_and_no_word_of_a_task(preset, words):
         ({"submit": ["x", "a {words}"]}, "{words}"), ({"preset": "slurm", "folder": "x"}, "begins with /"),
         ({"preset": "slurm", "colour": "red"}, "no option colour"), ({"preset": "slurm", "lease": "1m", "leash": "1m"}, "shorter than four"),
         ({"preset": "kestra", "url": "http://me:secret@h"}, "password"), ({"preset": "kestra", "url": "ftp://h"}, "http://"),
+        ({"preset": "kestra", "url": "http://h:secret"}, "cannot be read"), ({"preset": "kestra", "url": "http://[secret"}, "cannot be read"),
     ],
 )  # fmt: skip
 def test_a_launcher_that_is_configured_wrongly_says_what_is_wrong(given, words, tmp_path):

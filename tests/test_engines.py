@@ -16,7 +16,7 @@ from brokers import ALL, KINDS, Broker, broker_of, free_port, missing
 from conftest import ROOT
 
 from orchestrator.distributors.engines import choice
-from orchestrator.distributors.engines.base import Down, Engine, epoch, shown
+from orchestrator.distributors.engines.base import Down, Engine, epoch, has_password, shown
 from orchestrator.distributors.engines.choice import engine, lacking
 
 
@@ -399,6 +399,37 @@ def test_an_address_says_which_client_is_missing(monkeypatch):
     assert lacking("nats://h").endswith(f"{sys.executable} -m pip install nats-py")
     assert lacking("rediss://h").endswith(f"{sys.executable} -m pip install redis")
     assert shown("tls://u:p@h:1: no") == "tls://h:1: no"
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "password",
+    ["secret", "a secret one", "sec@ret@", "sécret", "%2Fsecret", "sec:ret,", "@", "\"'`"],
+)
+def test_a_password_is_never_shown(password):
+    """The page of the second machine has one with spaces in it."""
+    for address in (f"nats://me:{password}@h:1", f"redis://:{password}@h:1", f"tls://{password}@h"):
+        assert has_password(address) and not lacking(address).startswith("the address")
+        assert shown(address).partition("://")[2].startswith("h")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("nats://me:sec/ret@h:1", "redis://:sec?ret@h", "tls://sec#ret@h", "redis://:sec[ret@h"),
+        *("nats://me:sec\nret@h", "nats://me:sec\tret@h", "redis://h?password=secret"),
+        *("me:sec/ret@h:4222", "http://me:sec ret@h", "nats:me:secret@h", "redis://h:secret"),
+    ],
+)
+def test_an_address_that_programs_read_differently_is_refused_without_a_word_of_it(address):
+    said = lacking(address)
+    assert said and not any(part in said for part in ("sec", "ret", "h:4222")), said
+
+
+@pytest.mark.fast
+def test_an_at_sign_in_a_folder_is_no_password():
+    assert not has_password("folder:///a@b/c") and not lacking("folder:///a@b/c")
 
 
 @pytest.mark.process

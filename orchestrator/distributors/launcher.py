@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from orchestrator.distributors.engines.base import Engine, has_password
+from orchestrator.distributors.engines.base import Engine, has_password, unreadable
 from orchestrator.distributors.launchers.base import Launcher
 from orchestrator.distributors.launchers.commands import PARTS, PRESETS, commands_from
 from orchestrator.distributors.launchers.kestra import NAMESPACE, Kestra
@@ -81,8 +80,10 @@ class LauncherDistributor(QueueDistributor):
                     f"export {self._kestra_env()}=...",
                 )
             url = self._text("url") or os.environ.get(self._kestra_env(), "")
-            if url and urlsplit(url).scheme not in ("http", "https"):
+            if url and not url.startswith(("http://", "https://")):
                 raise Unusable(f"{self._at}: Kestra's address begins with http:// or https://")
+            if why := unreadable(url):
+                raise Unusable(f"{self._at}: {why}")
             return Kestra(url, self._text("tenant"), self._text("namespace") or NAMESPACE)
         if preset and preset not in PRESETS:
             known = ", ".join((*PRESETS, KESTRA))

@@ -15,6 +15,7 @@ import re
 import uuid
 from collections.abc import Callable
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.model.units import DAY
@@ -127,11 +128,29 @@ async def epoch(engine: Engine) -> str:
 
 
 def shown(text: str) -> str:
-    """An address, or a text with one in it, as people may see it: without user and password."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    """An address, or a text with one in it, as people may see it: without user and password. It is
+    one that `unreadable` finds nothing wrong with."""
+    return re.sub(r"//[^/?#\n]*@", "//", text)
 
 
 def has_password(url: str) -> bool:
-    """Whether an address carries credentials: such a one must not be seen in a command or a
+    """Whether an address may carry credentials: such a one must not be seen in a command or a
     file."""
-    return bool(re.search(r"//[^/@]+@", url))
+    return not url.startswith("folder:") and ("@" in url or "password=" in url)
+
+
+def unreadable(url: str) -> str:
+    """Why nobody can tell where the password in an address ends, in words that have nothing of it;
+    empty if everybody can."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        rest = url.partition("//")[2].removeprefix(parts.netloc)
+        if url.isprintable() and not has_password(rest):
+            return ""
+    except ValueError:
+        pass
+    return (
+        "the address cannot be read: user and password stand before the @, and have none of"
+        " / ? # [ ] in them"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from orchestrator.distributors.engines.base import Engine, shown
+from orchestrator.distributors.engines.base import Engine, has_password, unreadable
 from orchestrator.distributors.engines.folder import SCHEME, FolderEngine, folder_of
 from orchestrator.distributors.engines.nats import NatsEngine
 from orchestrator.distributors.engines.redis import RedisEngine
@@ -21,10 +21,11 @@ def lacking(url: str) -> str:
     client = SCHEMES.get(scheme) if found else None
     if client is None:
         known = ", ".join(f"{name}://" for name in (*SCHEMES, SCHEME))
-        return f"'{shown(url)[:80]}' is not a broker's address; they begin with {known}"
+        named = "what is named" if has_password(url) else f"'{url[:80]}'"
+        return f"{named} is not a broker's address; they begin with {known}"
     if find_spec(client) is None:
         return f"the client for {scheme}:// is not installed: {adding(client)}"
-    return ""
+    return unreadable(url)
 
 
 def engine(url: str, consumer: str) -> Engine:
