@@ -110,7 +110,7 @@ class Once(Worker):
     def _asked_to_leave(self) -> None:
         """Whoever started us wants the machine back: it is ended, its watcher hears of it at once,
         and decides."""
-        self.leaving += 1
+        self._leave_once_more()
         if self.leaving == 1:
             self._told_to_leave = time.monotonic()
             for job in self._jobs.values():

@@ -51,6 +51,7 @@ class Worker:
         """Serve until told to leave; ``until_empty``: until there is nothing to take and nothing
         runs."""
         loop = asyncio.get_running_loop()
+        self._connecting = loop.create_task(self._connect())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # a shell's background may have it ignored
             loop.add_signal_handler(number, self._asked_to_leave)
@@ -59,18 +60,23 @@ class Worker:
         for entry in self.hub.spool.entries():
             if not entry.aside:
                 self._begin(Job(self.hub, entry, adopted=True))
-        await self.hub.patient(self.hub.engine.connect)
-        await self.hub.patient(lambda: self.hub.engine.listen(TOPIC, self._offered))
-        await self.hub.patient(
-            lambda: self.hub.engine.listen(worker_topic(self.hub.spool.worker), self._word)
-        )
-        self._tell_served()
+        await asyncio.wait((self._connecting,))
+        if not self._connecting.cancelled():  # else it was told to leave meanwhile
+            self._connecting.result()
+            self._tell_served()
         showing = asyncio.create_task(self._show())
         try:
             await self._serve(until_empty)
         finally:
             showing.cancel()
             await self._goodbye()
+
+    async def _connect(self) -> None:
+        engine = self.hub.engine
+        await self.hub.patient(engine.connect)
+        await self.hub.patient(lambda: engine.listen(TOPIC, self._offered))
+        mine = worker_topic(self.hub.spool.worker)
+        await self.hub.patient(lambda: engine.listen(mine, self._word))
 
     def _tell_served(self) -> None:
         self.hub.tell(f"serving {', '.join(self.pools[:8])} with {self.slots} slots")
@@ -157,7 +163,7 @@ class Worker:
             self._jobs[dispatch].wake()
 
     def _asked_to_leave(self) -> None:
-        self.leaving += 1
+        self._leave_once_more()
         busy = self._busy()
         if self.leaving == 1 and busy:
             self.hub.tell(
@@ -165,6 +171,10 @@ class Worker:
                 " under the next worker"
             )
         self.hub.wake.set()
+
+    def _leave_once_more(self) -> None:
+        self.leaving += 1
+        self._connecting.cancel()  # a broker that is away is waited for no longer
 
     async def _show(self) -> None:
         """Say who we are, again and again: a card that does not change is that of a worker who is
