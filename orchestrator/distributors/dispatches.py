@@ -24,6 +24,7 @@ from orchestrator.records import dataclass
 VERSION = 1  # of all that is said here
 ENVELOPE_MOST = 64 << 10  # bytes; what is larger travels as blobs
 RECORD_MOST = 16 << 10
+NUMBER_MOST = 1 << 53  # of any number in a record: one more of it is a number, too
 NAME_MOST = 100  # characters of what a worker is called
 PIECE = 256 << 10  # bytes of a log in one event
 HEAD_MOST = 16 << 10  # bytes of an event before its bytes of log
@@ -129,6 +130,9 @@ def state_from(data: bytes) -> State:
     for name, kind in _STATE.items():
         if name in given and not isinstance(given[name], kind):  # type: ignore[arg-type]
             raise Nonsense(f"a record whose {name} is wrong")
+    for name in ("beat", "started", "again", "told"):
+        if not 0 <= given.get(name, 0) <= NUMBER_MOST:
+            raise Nonsense(f"a record whose {name} is too large, or less than nothing")
     if given.get("state") not in (OFFERED, CLAIMED, RUNNING, *OVER):
         raise Nonsense("a record in no known state")
     # Its worker becomes a topic at the broker, in the watcher's name; people read what it is called.

@@ -88,6 +88,7 @@ class QueueHandle:
         self._looked = 0.0  # when the broker answered last
         self._silent = 0.0  # seconds without a beat while it answered
         self._absent = 0.0  # and without a record
+        self._overdue = 0.0  # and since it was to end, or has
         # Longer than anything that a worker may still have running without us knowing of it.
         graces = order.interrupt_grace + order.terminate_grace + LEFTOVERS + 1.0
         self._patience = farm.leash + graces + 2 * farm.lease
@@ -182,17 +183,16 @@ class QueueHandle:
         """Act on the record as it is now; how the attempt ended, if it has."""
         record = await self._farm.engine.read(self._name)
         passed = self._passed()
-        if record is None:
-            await self._without_record(passed)
+        state = _understood(record)
+        if record is None or state is None:
+            await self._without_record(record, passed)
             return None
         self._absent = 0.0
-        try:
-            state = state_from(record.value)
-        except Nonsense:
-            state = self._state  # nobody who beats writes such a thing
         before, self._state = self._state, state
         alive = state.beat != before.beat or state.state != before.state
         self._silent = 0.0 if alive else self._silent + passed
+        if self._overdue or state.cancel or state.state == FINISHED:
+            self._overdue += passed
         if state.told != self._told:
             self._told, self._cursor = state.told, ""
         if state.state == LOST:
@@ -204,12 +204,18 @@ class QueueHandle:
         if state.started and not self._started:
             self._note_start(state)
         if state.state == FINISHED:
-            if not state.done and not await self._read_events():
+            if not (state.done or await self._read_events() or self._is_late):
                 return None
-            return await self._homecoming.bring(record, state, self._silent >= self._patience)
+            return await self._homecoming.bring(record, state, self._is_late)
         await self._read_events()
         await self._while_running(record, state)
         return None
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether it is waited for no longer: nobody hears of its worker, or that says for ever that
+        it is about to end."""
+        return max(self._silent, self._overdue) > self._patience
 
     def _passed(self) -> float:
         """Seconds since the broker's last answer: no more than a lease counts, for nobody knows
@@ -222,23 +228,24 @@ class QueueHandle:
     def _cancelled(self) -> bool:
         return os.path.exists(self._order.cancel)
 
-    async def _without_record(self, passed: float) -> None:
-        """Nobody has it, unless the broker lost its data: then whoever may have it has time to say
-        so, or has ended by its leash."""
-        if self._cancelled() and await self._withdraw(None):
+    async def _without_record(self, record: Record | None, passed: float) -> None:
+        """Nobody has it, unless the broker lost its data, or has nonsense in its place: then whoever
+        may have it has time to say so, or has ended by its leash."""
+        revision = None if record is None else record.revision
+        if self._cancelled() and await self._withdraw(revision):
             raise Ended(AttemptEnd("cancelled"))
-        if await self._was_there():
+        if await self._was_there(record):
             self._cursor = ""
             self._absent += passed
             if self._absent < self._patience:
                 return
             if self._ran:
-                await self._give_up(None)
+                await self._give_up(revision)
                 return
-        await self._offer()
+        await self._offer(revision)
         self._absent = 0.0
 
-    async def _was_there(self) -> bool:
+    async def _was_there(self, record: Record | None) -> bool:
         """Whether the broker may have had the record that it has not now.
 
         Its epoch is read after the record was not found: if it is still the one that the offer was
@@ -246,7 +253,7 @@ class QueueHandle:
         """
         if not self._offered_to:
             return False
-        if not self._state.state and not self._absent:
+        if record is None and not self._state.state and not self._absent:
             self._farm.epoch = await epoch(self._farm.engine)
             return self._farm.epoch != self._offered_to
         return True
@@ -271,7 +278,7 @@ class QueueHandle:
                 await self._push(await self._envelope())
 
     async def _while_running(self, record: Record, state: State) -> None:
-        if self._silent > self._patience:
+        if self._is_late:
             await self._give_up(record.revision)
         elif self._cancelled() and not state.cancel:
             wanted = state.but(cancel=True)
@@ -303,11 +310,11 @@ class QueueHandle:
     # -- offering it
     # ----------------------------------------------------------------------------------------------
 
-    async def _offer(self) -> None:
+    async def _offer(self, revision: int | None) -> None:
         told = await self._envelope()
         state = State(OFFERED)
         self._note_offer()
-        if await self._farm.engine.write(self._name, state.bytes(), None) is None:
+        if await self._farm.engine.write(self._name, state.bytes(), revision) is None:
             self.wake()  # it is there, after all
             return
         self._state = state
@@ -376,6 +383,14 @@ class QueueHandle:
             self._asked += 1
             await self._outgoing.code(piece.has)
             await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
+
+
+def _understood(record: Record | None) -> State | None:
+    """What a record says; None if there is none, or if nobody who beats writes such a thing."""
+    try:
+        return None if record is None else state_from(record.value)
+    except Nonsense:
+        return None
 
 
 def _offered_to(facts: AttemptFacts | None) -> str:

@@ -41,9 +41,9 @@ class Homecoming:
         self._asked = 0  # how often, for what is missing
         self._ready_to_ask = 0.0  # when (monotonic) to ask again
 
-    async def bring(self, record: Record, state: State, silent: bool) -> AttemptEnd | None:
-        """Bring home what there is, then record the end; None while something is still missing,
-        and its worker is not ``silent``."""
+    async def bring(self, record: Record, state: State, late: bool) -> AttemptEnd | None:
+        """Bring home what there is, then record the end; None while something is still missing, and
+        it is not too ``late`` for that."""
         # It was brought home, or withdrawn, by a watcher that was killed before it could say so
         # here.
         if state.done:
@@ -57,14 +57,11 @@ class Homecoming:
         if missing and self._asked < ASKED_MOST:
             await self._ask_again(record, state)
             return None
-        if missing and not silent:
+        if missing and not late:
             return None
         if missing:
             why = f"{', '.join(missing)} did not arrive from {state.name}"
             end |= {"cause": "not_home", "message": why}
-        if end["cause"] in UNKNOWN:
-            self.home = True  # the coordination records it
-            return AttemptEnd("lost")
         return self._recorded(end, home=not missing)
 
     async def _ask_again(self, record: Record, state: State) -> None:
@@ -77,6 +74,9 @@ class Homecoming:
         await self._farm.engine.notify(worker_topic(state.worker), self._dispatch)
 
     def _recorded(self, end: Mapping[str, Any], home: bool = True) -> AttemptEnd:
+        if end["cause"] in UNKNOWN:  # the coordination records it
+            self.home = home
+            return AttemptEnd("lost")
         self.record(end, home)
         return end_from({"record": "exit", **end})
 

@@ -360,7 +360,8 @@ def _last(folder: str) -> int:
 
 def _revision(folder: str, number: int) -> tuple[str, str, bytes]:
     """Of a revision: the mark of the one before it, its own, its value."""
-    data = opening.read_bytes(_path(folder, number), RECORD_MOST)
+    with opening.open_file(_path(folder, number)) as file:
+        data = file.read(RECORD_MOST)  # one that is longer is cut, and so means nothing
     head, _, value = data.partition(b"\n")
     before, _, own = head.decode("ascii", "replace").partition(" ")
     return before, own, value
