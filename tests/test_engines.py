@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -158,6 +160,73 @@ def test_events_and_blobs_come_back_as_they_were(broker):
         assert len(await here.events("d3", "")) == 1
 
     ask(broker.url, work)
+
+
+@pytest.mark.engines
+def test_whoever_spoils_the_name_of_the_data_gives_it_another(broker):
+    """A watcher writes that name into its journals."""
+
+    async def work(here: Engine, there: Engine) -> None:
+        first = await epoch(here)
+        for spoilt in (b"", b"\xff" * 40, b"A" * 32, f"{first}\n".encode(), b"a" * 500_000):
+            known = await there.read("epoch")
+            assert known is not None and await there.write("epoch", spoilt, known.revision)
+            named = await epoch(here)
+            assert len(named) == 32 and named != first and named == await epoch(there)
+
+    ask(broker.url, work)
+
+
+async def _into_redis(url: str, rubbish: bytes) -> None:
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(url) as redis:
+        await redis.xadd("orc:offer:p", {"x": rubbish})
+        await redis.xadd("orc:offer:p", {"d": rubbish})
+        await redis.xadd("orc:event:d1", {"x": rubbish})
+        await redis.set("orc:blob:d1.work", rubbish)
+        await redis.hset("orc:rec:d.d1", mapping={"r": rubbish, "v": rubbish})
+        await redis.hset("orc:cards", rubbish, rubbish)
+
+
+async def _into_nats(url: str, rubbish: bytes) -> None:
+    import nats
+
+    there = await nats.connect(url)
+    blob = base64.urlsafe_b64encode(b"d1.work").decode()
+    names = ("$KV.orc_records.d.d1", "$KV.orc_cards.w", "orc.event.d1", f"$O.orc_blobs.M.{blob}")
+    for name in names:
+        await there.jetstream().publish(name, rubbish)
+    await there.close()
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "rubbish", [b"", b"\xff{", b"null", b'{"size":"x","chunks":-1}', b"9" * 5000]
+)
+def test_what_another_program_put_there_is_skipped_or_the_broker_is_down(kind, rubbish, tmp_path):
+    """Whatever the client makes of it: nothing else is raised, and each question has an end."""
+    if why := missing(kind):
+        pytest.skip(why)
+    broker = Broker(kind, tmp_path)
+
+    async def work(here: Engine, there: Engine) -> None:
+        await (_into_redis if kind == "redis" else _into_nats)(broker.url, rubbish)
+        assert [data for _, data in await here.events("d1", "")] in ([b""], [rubbish])
+        assert rubbish in (await here.cards()).values()
+        while offer := await here.pull("p"):
+            await here.acknowledge(offer)
+        for asked in (here.read("d.d1"), here.load("d1.work", 1 << 20), here.drop("d1", ["d1.work"])):  # fmt: skip
+            with suppress(Down):
+                await asked
+        await there.append("d1", b"after")
+        assert (await here.events("d1", ""))[-1][1] == b"after"
+
+    try:
+        ask(broker.url, work)
+    finally:
+        broker.close()
 
 
 @pytest.mark.engines

@@ -109,14 +109,19 @@ def test_nonsense_in_a_record_is_as_good_as_none(farm):
     farm.near.settled("null", "done")
 
 
-MISSING = {"cause": "", "stdout": {"size": 1, "sha256": W * 2}}
+PART = {"size": 1, "sha256": W * 2}
+MISSING = ({"cause": "", "stdout": PART}, {"cause": "", "made": PART})
 
 
-@pytest.mark.parametrize("end, status", [({}, "cancelled"), (MISSING, "failed")])
+@pytest.mark.parametrize("end, status", [({}, "cancelled"), *((end, "failed") for end in MISSING)])
 def test_a_worker_that_is_about_to_end_for_ever_is_given_up(farm, end, status):
-    """It beats, and neither ends when it is told to nor sends what it says that it has."""
+    """It beats, and neither ends when it is told to nor sends what it says that it has, and the
+    broker fails at that."""
     farm.watch()
     dispatch = taken(farm)
+    blobs = farm.broker.folder / "mounted" / "orchestrator" / "blob"
+    blobs.rmdir()
+    blobs.touch()
     now = State("finished" if end else RUNNING, W, "w1", end=end)
     beats = count(1)
 

@@ -54,6 +54,10 @@ class Homecoming:
         except NotHome as error:
             why = f"the work from {state.name} was not accepted: {error.message}"
             return self._recorded(end | {"cause": "not_home", "message": why}, home=False)
+        except Down as error:
+            if not late:
+                raise
+            missing = [f"all of it ({error.message})"]
         if missing and self._asked < ASKED_MOST:
             await self._ask_again(record, state)
             return None

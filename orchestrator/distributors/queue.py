@@ -17,7 +17,7 @@ from orchestrator import waiting
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.dispatches import watcher_topic
 from orchestrator.distributors.dispatching import QueueHandle
-from orchestrator.distributors.engines.base import Down, Engine, epoch, has_password, shown
+from orchestrator.distributors.engines.base import Down, Engine, epoch, has_password
 from orchestrator.distributors.engines.choice import engine, lacking
 from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.home import Home
@@ -256,7 +256,7 @@ def _card(card: bytes, silent: float, lease: float) -> dict[str, Any]:
 
 def _write_workers(layout: Layout, farm: Farm) -> None:
     jobs = farm.offering.waiting()
-    document = {"broker": shown(farm.trouble), "workers": farm.workers, "jobs": jobs}
+    document = {"broker": farm.trouble, "workers": farm.workers, "jobs": jobs}
     path = workers_file(layout, farm.name)
     try:
         smallfiles.put(layout, path, json.dumps(document).encode(), "workers", sync=False)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.model.units import DAY
+from orchestrator.patterns import bytes_regex
 from orchestrator.records import dataclass
 
 KEPT = 7 * int(DAY)  # seconds for which records, events, blobs and cards are kept
@@ -29,6 +30,7 @@ ACK_WAIT = (
     30.0  # seconds after which an offer that was pulled and not acknowledged is given to another
 )
 AT_ONCE = 16  # events of one answer
+EPOCH = bytes_regex(rb"[0-9a-f]{32}\Z")
 
 
 class Down(OrchestratorError):
@@ -116,15 +118,16 @@ async def epoch(engine: Engine) -> str:
     It is written again, unchanged, by whoever asks: nothing that is in use expires.
     """
     known = await engine.read("epoch")
-    if known is None:
+    if known is None or not EPOCH.match(known.value):
         made = uuid.uuid4().hex
-        if await engine.write("epoch", made.encode(), None) is not None:
+        revision = None if known is None else known.revision
+        if await engine.write("epoch", made.encode(), revision) is not None:
             return made
         known = await engine.read("epoch")
-        if known is None:
+        if known is None or not EPOCH.match(known.value):
             raise Down("the broker lost its data while it was asked for its name")
     await engine.write("epoch", known.value, known.revision)
-    return known.value.decode("ascii", "replace")
+    return known.value.decode("ascii")
 
 
 def shown(text: str) -> str:

@@ -48,8 +48,6 @@ class NatsEngine:
         self._why = ""  # the last error that the client told
 
     async def _ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        from nats.errors import Error
-
         try:
             if self._nats is not None and not (self._nats.is_connected or self._nats.is_closed):
                 raise TimeoutError  # it is connecting again by itself
@@ -59,7 +57,7 @@ class NatsEngine:
                 PATIENCE * 6
             ):  # no task of its own, whose error nobody would hear
                 return await waiting.heeding(work())
-        except (TimeoutError, Error, OSError) as error:
+        except Exception as error:  # the client says in many ways that it does not understand
             self._ready = False  # a broker that lost its data has no streams and consumers either
             self._pools.clear()
             why = self._why or str(error) or "it does not answer"

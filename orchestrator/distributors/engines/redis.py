@@ -54,11 +54,11 @@ class RedisEngine:
         self._pubsub: Any = None
 
     async def _ask(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
-        from redis.exceptions import RedisError
-
         try:
             return await waiting.heeding(work(self._opened()))
-        except (TimeoutError, RedisError, OSError) as error:
+        except Down:
+            raise
+        except Exception as error:  # the client says in many ways that it does not understand
             raise Down(f"{shown(self._url)}: {shown(str(error)) or 'it does not answer'}") from None
 
     def _opened(self) -> Any:
@@ -118,7 +118,8 @@ class RedisEngine:
         if not items:
             return None
         entry, fields = items[0]
-        return Offer(fields[b"d"].decode(), fields[b"v"], (key, entry))
+        dispatch = fields.get(b"d", b"").decode("ascii", "replace")
+        return Offer(dispatch, fields.get(b"v", b""), (key, entry))
 
     async def acknowledge(self, offer: Offer) -> None:
         token: Any = offer.token
@@ -147,7 +148,7 @@ class RedisEngine:
         start = f"({after}" if after else "-"
         key = f"{EVENTS}:{dispatch}"
         found = await self._ask(lambda redis: redis.xrange(key, min=start, count=AT_ONCE))
-        return [(entry.decode(), fields[b"v"]) for entry, fields in found]
+        return [(entry.decode(), fields.get(b"v", b"")) for entry, fields in found]
 
     async def store(self, name: str, data: bytes) -> None:
         if len(data) > BLOB_MOST:
