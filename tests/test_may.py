@@ -178,7 +178,7 @@ THEN = [
     ("agent: r, env: {LD_PRELOAD: x}", "it decides which code runs"),
     ("agent: r, cwd: ../x", "leads out of the project"),
     ("agent: r, artifacts: [/etc/passwd]", "is an absolute path"),
-    ("agent: r, timeout: 0s", "the timeout is zero"),
+    ("agent: r, timeout: 0s", "is not a duration above zero"),
     ("agent: r, timeout: 99999d", "is longer than ten years"),
     ("agent: r, verify: [nothing]", "there is no check 'nothing'"),
     ("use: nothing", "there is no template 'nothing'"),
@@ -214,8 +214,9 @@ NEVER = {
     "env: {'ORCHESTRATOR_VAR_A=B': x}": "ORCHESTRATOR_VAR_A=B",
     "env: {ORCHESTRATOR_VAR_OK: x, mine: x}": "its tool already has it",
     "timeout: .inf": "is not a duration",
-    "timeout: 0s": "the timeout is zero",
-    "timeout: -1s": "is not a duration",
+    "timeout: 0s": "is not a duration above zero",
+    "timeout: -1s": "is not a duration$",
+    "silence: 0ms": "is not a duration above zero",
     "retries: 21": "must be at most 20",
     "retries: -1": "must be at least 0",
     "max_cost_usd: .nan": "max_cost_usd",
@@ -255,16 +256,20 @@ def test_no_form_of_a_file_asks_for_more(asked, name):
     assert re.search(f"{NEVER[asked]}|unknown key '{key}'", said), said
 
 
+CHECK = "checks.c.timeout"
+
+
 @pytest.mark.parametrize(
     "path",
-    [("limits",), ("defaults",), ("agents", "r"), ("checks", "c")],
-)
+    ["limits.timeout", "defaults.timeout", "agents.r.timeout", CHECK, "watch.rescan",
+     "defaults.silence", "agents.r.silence", "trees.setup_timeout"],
+)  # fmt: skip
 @pytest.mark.parametrize("text", ["0s", "0h", "0.0s", "0ms"])
 def test_a_time_limit_of_zero_is_no_way_to_say_that_there_is_none(path, text):
     """It would switch off what bounds every attempt, or mean nothing at all."""
-    data = {"timeout": text, **({"command": ["true"]} if path[0] == "checks" else {})}
-    for name in reversed(path):
-        data = {name: data}
+    data: object = text
+    for name in reversed(path.split(".")):
+        data = {name: data} | ({"command": ["true"]} if (path, name) == (CHECK, "timeout") else {})
     (problem,) = schemas.check("config", Document("", data))
     assert problem.message == f"'{text}' is not a duration above zero"
     assert problem.hint == "write 90s, 15m or 2h"
@@ -297,6 +302,28 @@ def test_a_digit_is_one_of_ten(text):
     assert "is not a duration" in problem.message
     with pytest.raises(ValueError, match="is not a duration"):
         duration(text)
+
+
+def test_a_line_end_is_no_part_of_a_name():
+    """``$`` in a pattern is the end for an editor's schema, and for us as well."""
+    for kind in schemas.KINDS:
+        for pattern in patterns_of(schemas.schema(kind)):
+            assert "$" not in re.sub(r"\\.|\[[^]]*\]", "", pattern)
+    for asked in ("model: {}", "run: {}", "base: {}", "timeout: {}", "needs: [{}]"):
+        text = f"prompt: x\n{asked}\n"
+        for value, right in (('"5s"', True), ('"5s\\n"', False)):
+            found = requests.load("a.yaml", "a", text.format(value).encode(), schemas.check)
+            assert right is not bool(found.errors), text
+
+
+def patterns_of(rule: object) -> list[str]:
+    """All patterns of a schema."""
+    if isinstance(rule, dict):
+        own = [rule["pattern"]] if isinstance(rule.get("pattern"), str) else []
+        return own + [found for inner in rule.values() for found in patterns_of(inner)]
+    return (
+        [found for inner in rule for found in patterns_of(inner)] if isinstance(rule, list) else []
+    )
 
 
 BOUNDS = {

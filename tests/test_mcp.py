@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import wait_until
+
+from orchestrator.cli import agentdoor
+from orchestrator.errors import Refused
 
 
 def test_without_its_package_it_says_what_to_install(project):
@@ -22,6 +26,13 @@ def test_without_its_package_it_says_what_to_install(project):
         check=False,
     )
     assert done.returncode == 6 and "-m pip install 'mcp>=2'" in done.stderr, done.stderr
+
+
+def test_a_verb_that_takes_too_long_is_told_as_an_error(project, monkeypatch):
+    monkeypatch.setattr(agentdoor, "SLACK", 0.0)
+    door = agentdoor.Door(SimpleNamespace(layout=project.layout))
+    with pytest.raises(Refused, match="list took longer than 0 s"):
+        door.list(None)
 
 
 def test_a_client_makes_follows_and_talks_to_its_own_tasks_only(project, watch):

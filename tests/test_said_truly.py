@@ -231,6 +231,14 @@ def test_a_schedule_says_where_the_keys_of_its_task_belong(project):
     assert said.count("your own keys start with x-") == 1
 
 
+def test_a_run_says_where_the_keys_of_all_its_tasks_belong(project):
+    project.drop("r.yaml", "agent: demo\ntimeout: 5m\nneeds: [b]\ntasks: {a: Tidy up}\n")
+    said = project.run("validate", "r", code=4).stdout
+    assert "write it below defaults: (defaults: {agent: ...})" in said
+    assert "write it below defaults: (defaults: {timeout: ...})" in said
+    assert said.count("write it below") == 2
+
+
 def test_what_was_held_by_hand_has_the_sign_of_what_is_held():
     from orchestrator.cli.screen.newslines import said
     from orchestrator.coordination.news import Moved
@@ -519,3 +527,13 @@ def test_nobody_knows_how_long_a_lost_attempt_worked(project, watch):
     wait_until(lambda: "the attempt was lost" in watcher.text(), "it is told")
     line = next(line for line in watcher.text().splitlines() if "the attempt was lost" in line)
     assert "duration" not in line and "0ms" not in line
+
+
+def test_the_demo_takes_each_time_and_says_what_it_does_not_understand(project):
+    text = "x\n  demo: work 20ms\n  demo: work 1m\n  demo: work 2 hours\n  demo: dance\n"
+    project.drop("a.yaml", f"agent: demo\ntimeout: 1s\nprompt: |\n  {text}")
+    project.drop("b.yaml", f"agent: demo\nprompt: |\n  {text.replace('1m', '0m1ms')}")
+    project.run("watch", "--until-empty", code=1)
+    assert project.where("a") == "failed" and project.where("b") == "done"
+    said = [line for line in project.log("b").splitlines() if "understand" in line]
+    assert said == [f"I do not understand this: demo: {what}" for what in ("work 2 hours", "dance")]

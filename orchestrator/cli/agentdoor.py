@@ -101,6 +101,8 @@ class Door:
                 timeout=seconds + SLACK,
                 check=False,
             )
+        except subprocess.TimeoutExpired:
+            raise Refused(f"{words[0]} took longer than {seconds + SLACK:.0f} s") from None
         except (OSError, ValueError) as error:  # too long for an argument, NUL, half a surrogate
             raise Refused(f"these words cannot be passed on: {error}") from None
 

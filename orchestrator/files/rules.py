@@ -54,9 +54,6 @@ def refused(document: Document, task: Task, base: Path) -> Iterator[Problem]:
     """What no task may say, whoever made it."""
     yield from _environment(document, task, base)
     yield from _paths(document, task, base)
-    if task.timeout is not None and task.timeout <= 0:
-        what, hint = "the timeout is zero", "write 90s, 15m or 2h"
-        yield document.problem_at((*base, "timeout"), what, hint)
 
 
 def _environment(document: Document, task: Task, base: Path) -> Iterator[Problem]:

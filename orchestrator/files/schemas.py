@@ -54,11 +54,23 @@ _WANTED = {
 }
 
 
+_END = regex(r"(\\.|\[(?:\\.|[^]\\])*\])|\$")  # of a text; not where it stands for itself
+
+
 @cache
 def schema(kind: str) -> dict[str, Any]:
-    """The schema of ``task``, ``run``, ``result``, ``event``, ``config`` or ``tool``."""
-    found: dict[str, Any] = json.loads(schema_bytes(kind))
+    """The schema of ``task``, ``run``, ``result``, ``event``, ``config`` or ``tool``; its patterns
+    as Python means them."""
+    found: dict[str, Any] = json.loads(schema_bytes(kind), object_hook=_with_ends)
     return found
+
+
+def _with_ends(rule: dict[str, Any]) -> dict[str, Any]:
+    """``$`` is the end in JSON Schema; in Python it is also the place before a last line end."""
+    pattern = rule.get("pattern")
+    if isinstance(pattern, str):
+        rule["pattern"] = _END.sub(lambda found: found[1] or r"\Z", pattern)
+    return rule
 
 
 def judge(own: Any, value: Any) -> str:
@@ -187,12 +199,22 @@ def _unknown_keys(
         meant, odd = mistakes.odd_key(key)
         close = words.close_to(key, SLIP)
         slip = f"did you mean '{close}'?" if close else "your own keys start with x-"
-        below = known.get("task", {}).get("type") == "object"  # of a schedule
-        if below and key in schema("task")["properties"]:
-            slip = f"write it below task: (task: {{{_short(key)}: ...}})"
+        if below := _above(key, known):
+            slip = f"write it below {below}: ({below}: {{{_short(key)}: ...}})"
         hint = odd or _foreign(meant, known, tuple(error.absolute_path)) or slip
         place = (*error.absolute_path, key)
         yield document.problem_at(place, f"unknown key '{_short(key)}'", hint, key=True)
+
+
+def _above(key: str, known: dict[str, Any]) -> str:
+    """The key below which one belongs that stands beside it: ``task`` of a schedule, ``defaults``
+    of a run or of the settings.  Empty if it belongs to none."""
+    for name in ("task", "defaults"):
+        rule = known.get(name, {})
+        inner = rule.get("properties") or schema("task")["properties"]
+        if rule.get("type") == "object" and key in inner:
+            return name
+    return ""
 
 
 def _nothing_said(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
@@ -233,9 +255,10 @@ def _missing_keys(error: ValidationError, document: Document) -> Iterator[docume
 def _wrong_form(error: ValidationError, document: Document) -> Iterator[documents.Problem]:
     path, value = tuple(error.absolute_path), error.instance
     sentence, _, hint = error.schema.get("patternErrorMessage", "does not fit").partition("; ")
+    if sentence.startswith("is not a duration"):
+        sentence = sentence.removesuffix(" above zero") if re.search("[1-9]", value) else sentence
+        hint = f"write {meant}" if (meant := units.meant(value)) else hint
     said = f"'{_short(value)}' {sentence}"
-    if sentence == "is not a duration" and (meant := units.meant(value)):
-        hint = f"write {meant}"
     if "propertyNames" in error.absolute_schema_path:
         yield document.problem_at((*path, value), said, hint, key=True)
     else:

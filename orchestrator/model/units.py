@@ -56,8 +56,8 @@ def meant(text: str) -> str:
         return ""
     count, unit = int(found[1] or 1), _UNITS.get(closest(found[2], _UNITS, 0.75), "")
     if unit == "w":
-        return f"{count * 7}d"
-    return f"{count}{unit}" if unit else ""
+        count, unit = count * 7, "d"
+    return f"{count}{unit}" if unit and count else ""
 
 
 def share(text: str) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import USAGE, OrchestratorError
@@ -213,7 +212,7 @@ def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     index.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     try:
         cursor = index.execute(sql)
-        rows = list(_bounded(islice(cursor, MOST_ROWS)))
+        rows = list(_bounded(cursor))
         return [column[0] for column in cursor.description or ()], rows
     except (sqlite3.Error, sqlite3.Warning) as error:
         if time.monotonic() > end:
@@ -228,9 +227,14 @@ def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
 
 
 def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """The same rows.  `OrchestratorError` where they become more than `MOST_ANSWER`."""
+    """The same rows.  `OrchestratorError` where they become more than `MOST_ROWS`, or
+    `MOST_ANSWER`."""
     room = MOST_ANSWER
-    for row in rows:
+    for number, row in enumerate(rows):
+        if number == MOST_ROWS:
+            raise OrchestratorError(
+                f"the answer has more than {MOST_ROWS:,} rows", "ask for less: WHERE, LIMIT"
+            )
         room -= sum(len(value) for value in row if isinstance(value, str | bytes))
         if room < 0:
             raise OrchestratorError(

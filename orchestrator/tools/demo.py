@@ -3,7 +3,7 @@
 It reads a prompt on standard input, prints as it goes and ends. Lines of the prompt that begin with
 ``demo:`` say how:
 
-    demo: work 4s              take so long, printing a line about every second
+    demo: work 4s              take so long (300ms, 2m), printing a line about every second
     demo: fail 1               fail the first attempt and succeed afterwards
     demo: exit 3               end with this exit code
     demo: write PATH TEXT      write a file below the current folder
@@ -25,6 +25,8 @@ import subprocess
 import sys
 import time
 
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}  # in seconds
+
 
 def main() -> int:
     if sys.argv[1:2] == ["--interactive"]:
@@ -38,8 +40,8 @@ def main() -> int:
         order = (
             line.strip().removeprefix("demo:").strip() if line.strip().startswith("demo:") else ""
         )
-        if found := re.match(r"work (\d+(?:\.\d+)?)s$", order):
-            _work(float(found[1]))
+        if order.startswith("work ") and (seconds := _seconds(order[5:].strip())) is not None:
+            _work(seconds)
         elif found := re.match(r"fail (\d+)$", order):
             if attempt <= int(found[1]):
                 print(f"cannot reach the model (attempt {attempt})", file=sys.stderr)
@@ -48,15 +50,25 @@ def main() -> int:
             code = int(found[1])
         elif found := re.match(r"write (\S+) (.*)$", order):
             _change(found[1], found[2])
-        elif order.startswith("ask ") and attempt == 1:
-            _ask(*(part.strip() for part in order[4:].split("|")))
+        elif order.startswith("ask "):
+            if attempt == 1:
+                _ask(*(part.strip() for part in order[4:].split("|")))
         elif order.startswith("permit "):
             _permit(order[7:].strip())
         elif order == "ignore signals":
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        elif order:
+            print(f"I do not understand this: demo: {order}")
     print("Done." if code == 0 else f"Giving up with {code}.")
     return code
+
+
+def _seconds(text: str) -> float | None:
+    """Of ``90s``, ``300ms`` or ``1m30s``; None if it is no such time."""
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", text)
+    whole = "".join(map("".join, parts)) == text
+    return sum(float(count) * UNITS[unit] for count, unit in parts) if whole else None
 
 
 def _change(name: str, text: str) -> None:
