@@ -64,6 +64,19 @@ def test_what_changed_long_after_the_last_end_is_a_person_s(accepted):
     assert change(accepted) == []
 
 
+@pytest.mark.parametrize("when", ["before the change", "after it"])
+def test_a_clock_that_was_set_back_hides_no_change(accepted, tmp_path, monkeypatch, when):
+    """Times of before are later than those of after: nobody can tell what was first."""
+    set_back = time.time() - 3600
+    if when == "before the change":
+        (tmp_path / "trusted/alive.json").write_text(json.dumps({"since": time.time() + 3600}))
+        journal(accepted, "a", 0)
+    else:
+        journal(accepted, "a", 3600)
+        monkeypatch.setattr(time, "time", lambda: set_back)
+    assert change(accepted) == ["work/orchestrator.yaml changed while a task ran"]
+
+
 @pytest.mark.parametrize("what", ["orchestrator.yaml", "tools"])
 def test_a_link_that_came_while_an_attempt_was_alive(accepted, tmp_path, what):
     """The file that it leads to is older than the attempt."""

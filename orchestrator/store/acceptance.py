@@ -300,15 +300,16 @@ def _files(remembered: Mapping[str, object]) -> dict[str, bytes]:
 
 
 def _touched(layout: Layout, changed: list[str], alive: Mapping[str, object]) -> list[str]:
-    """Which of these changed (by ctime, which no program can set) while an attempt was alive."""
-    since = float(str(alive.get("since") or 0))
-    until = _last_end(layout, since)
-    found = []
-    for path in changed:
-        moment = _changed_at(layout, path)
-        if moment >= since and (until is None or moment <= until + 1):
-            found.append(path)
-    return found
+    """Which of these changed (by ctime, which no program can set) before the last attempt ended.
+
+    They were as they were accepted when the first one began. When that was is no matter: the clock
+    may have been set back since, and what has changed in the future says that it was.
+    """
+    until = _last_end(layout, float(str(alive.get("since") or 0)))
+    if until is None:
+        return changed
+    moments = {path: _changed_at(layout, path) for path in changed}
+    return [path for path in changed if not until + 1 < moments[path] <= time.time()]
 
 
 def _changed_at(layout: Layout, path: str) -> float:
