@@ -153,6 +153,20 @@ def test_the_environment_of_the_caller_does_not_count(repo, tmp_path, monkeypatc
         "GIT_CONFIG_VALUE_0": str(program),
         "GIT_EXTERNAL_DIFF": str(program),
         "GIT_TRACE": str(mark),
+        "GIT_TRACE2_EVENT": str(mark),
+        "GIT_CONFIG_PARAMETERS": f"'core.fsmonitor'='{program}'",
+        "GIT_CONFIG_SYSTEM": f"{elsewhere}/.git/config",
+        "GIT_WORK_TREE": str(elsewhere),
+        "GIT_COMMON_DIR": f"{elsewhere}/.git",
+        "GIT_OBJECT_DIRECTORY": f"{elsewhere}/.git/objects",
+        "GIT_SHALLOW_FILE": f"{elsewhere}/none",
+        "GIT_CEILING_DIRECTORIES": str(tmp_path),
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_PREFIX": "work/",
+        "GIT_EXEC_PATH": str(elsewhere),
+        "GIT_NAMESPACE": "n",
+        "GIT_DEFAULT_HASH": "sha256",
+        "GIT_ATTR_SOURCE": "none",
     }.items():
         monkeypatch.setenv(name, value)
     with git.reading(git.nearest(str(repo))) as reader:
