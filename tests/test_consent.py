@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import Project, tagged, wait_until
+from conftest import Project, apart, tagged, wait_until
 from test_cli import on_a_terminal
 from test_pull import commit, git, pulled, push  # noqa: F401
 
@@ -21,6 +22,7 @@ from orchestrator.cli.app import VERBS
 from orchestrator.execution.processes import TAG
 from orchestrator.files import trust
 from orchestrator.files.layout import Layout
+from orchestrator.store import trusting
 
 HOOK = "hooks:\n- {run: [touch, evil]}\n"
 BASE = "watch: {rescan: 300ms}\nagents:\n  sh: {tool: shell, command: [sh]}\n"
@@ -456,6 +458,36 @@ def test_the_record_goes_with_a_project_that_is_moved(project, tmp_path):
     Project(tmp_path / "moved").run("watch", "--until-empty")
     assert not os.path.lexists(record)
     assert os.path.exists(f"{trust.folder_of(Layout(str(tmp_path / 'moved')))}/settings.json")
+
+
+def test_a_first_start_that_is_cut_off_makes_no_copy(tmp_path, monkeypatch):
+    """Killed before each of its steps; nobody was asked anything yet, and there is nothing to copy."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    steps = ("open", "write", "rename", "mkdir", "fsync", "fdatasync")
+
+    def cut(layout: Layout, left: int) -> None:
+        def one_less(real):
+            def step(*words, **more):
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    os._exit(9)
+                return real(*words, **more)
+
+            return step
+
+        for name in steps:
+            setattr(os, name, one_less(getattr(os, name)))
+        trusting.establish(layout)
+
+    for count in range(1000):
+        layout = Layout(str(tmp_path / f"p{count}"))
+        os.makedirs(layout.state)
+        code = apart(functools.partial(cut, layout, count))
+        assert trusting.establish(layout).state == trust.KNOWN, count
+        if code != 9:
+            break
+    assert code == 0 and count > 10
 
 
 def test_state_that_was_unpacked_over_is_not_believed(project, tmp_path):

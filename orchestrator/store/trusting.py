@@ -68,16 +68,20 @@ def _close(folder: str) -> None:
 
 
 def _name(layout: Layout, instance: str, earlier: Iterable[str] = ()) -> None:
-    """Give the work directory its name, and write beside it by what the file is known, and what it
-    was called before.
-
-    Only the name has to survive a power cut: the rest counts where there is no home to remember it.
-    """
+    """Give the work directory its name, and write beside it by what the file is known, which a
+    rename keeps, and what it was called before: all at once, as a name alone is that of a copy."""
     path = instance_file.path_of(layout)
     places.clear(layout, path)
-    _replace(path, f"{instance}\n".encode())
-    known_by = instance_file.known_line(identity_of(path))
-    appending.append(path, f"{known_by}\n{' '.join(earlier)}\n".encode())
+    temporary = f"{path}.{owners.fresh()}.tmp"
+    try:
+        atomic.write_temporary(temporary, f"{instance}\n".encode())
+        known_by = instance_file.known_line(identity_of(temporary))
+        appending.append(temporary, f"{known_by}\n{' '.join(earlier)}\n".encode())
+        os.rename(temporary, path)
+    except OSError:
+        atomic.remove(temporary)
+        raise
+    atomic.sync_folder(layout.state)
 
 
 def accept_copy(layout: Layout) -> Trust:
