@@ -711,6 +711,8 @@ def test_a_line_end_that_editors_do_not_show_is_refused(char):
         "DELETE FROM events",
         "PRAGMA writable_schema = 1",
         "SELECT load_extension('x')",
+        "SELECT fts3_tokenizer('simple')",  # it would print where this process has its program
+        "SELECT '\udcff'",
     ),
 )
 def test_a_question_writes_no_file(project, tmp_path, sql):
@@ -720,29 +722,49 @@ def test_a_question_writes_no_file(project, tmp_path, sql):
     assert not path.exists()
 
 
-def test_a_question_ends_in_time(project, monkeypatch):
+def _memory():
     import sqlite3
 
+    return sqlite3.connect(":memory:", check_same_thread=False)
+
+
+def test_a_question_ends_in_time(project, monkeypatch):
     from orchestrator.errors import OrchestratorError
     from orchestrator.queries import usage
 
     monkeypatch.setattr(usage, "SECONDS", 0.2)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     with pytest.raises(OrchestratorError, match="took longer"):
-        usage.ask(sqlite3.connect(":memory:"), endless)
+        usage.ask(_memory(), endless)
 
 
-def test_no_value_of_an_answer_fills_the_memory():
-    import sqlite3
+def test_a_question_ends_though_nothing_interrupts_it(project):
+    """One call of a function looks for half of a text in the other half: hours, in which SQLite asks nobody.
+    The program ends by itself, and a person ends it by Ctrl-C."""
+    script = (
+        "import sys; from orchestrator.queries import usage; from orchestrator.cli.main import main;"
+        "usage.SECONDS = 0.2; sys.argv = ['orchestrator', 'events', '--sql', "
+        "'SELECT instr(hex(zeroblob(8000000)), hex(zeroblob(3000000)) || 1)']; main()"
+    )
+    done = subprocess.run(
+        [project.python, "-c", script],
+        cwd=project.root, env=project.env, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "took longer" in done.stderr
 
+
+def test_no_value_of_an_answer_fills_the_memory(monkeypatch):
     from orchestrator.errors import OrchestratorError
     from orchestrator.queries import usage
 
     with pytest.raises(OrchestratorError, match="too big"):
-        usage.ask(sqlite3.connect(":memory:"), "SELECT hex(zeroblob(100000000))")
+        usage.ask(_memory(), "SELECT hex(zeroblob(100000000))")
     many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 99) SELECT "
     with pytest.raises(OrchestratorError, match="longer than 256 MiB"):
-        usage.ask(sqlite3.connect(":memory:"), many + "zeroblob(30000000) FROM n")
+        usage.ask(_memory(), many + "zeroblob(30000000) FROM n")
+    monkeypatch.setattr(usage, "MOST_ANSWER", 1 << 20)
+    with pytest.raises(OrchestratorError, match="longer than 1 MiB"):  # of numbers alone
+        usage.ask(_memory(), many + ", ".join(["i"] * 1000) + " FROM n")
 
 
 @pytest.mark.parametrize("rows", (3, 4))

@@ -79,14 +79,14 @@ def open_index(layout: Layout) -> sqlite3.Connection:
         OSError,
         sqlite3.OperationalError,
     ):  # a disk that cannot be written, or another process that builds it just now
-        connection = _prepared(sqlite3.connect(":memory:"))
+        connection = _prepared(_connected(":memory:"))
         update(connection, layout)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
 
 def _fresh(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30.0)
+    connection = _connected(path)
     try:
         if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
             return connection
@@ -95,7 +95,12 @@ def _fresh(path: str) -> sqlite3.Connection:
     connection.close()
     if os.path.exists(path):
         os.unlink(path)
-    return _prepared(sqlite3.connect(path, timeout=30.0))
+    return _prepared(_connected(path))
+
+
+def _connected(path: str) -> sqlite3.Connection:
+    """For one thread at a time: questions are asked in another one than the index is made in."""
+    return sqlite3.connect(path, timeout=30.0, check_same_thread=False)
 
 
 def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ else:
     Index = object  # for annotations only
 
 SECONDS = 30.0  # that a question may take
+GRACE = 0.5  # seconds more, in which SQLite may say itself that it was interrupted
 MOST_ROWS = 1_000_000  # of an answer
 MOST_BYTES = 64 << 20  # of one value: SQLite itself makes them of a gigabyte
 MOST_ANSWER = 256 << 20  # bytes of all values of an answer
-FORBIDDEN = ("load_extension", "readfile", "writefile", "edit")
+EACH = 16  # bytes that a value takes besides its text
+FORBIDDEN = ("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "sqlite_log")
 
 # A task counts once, by its last end: one that failed and was done when it ran again is done.
 LAST = """SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY task_id ORDER BY ts DESC, rowid DESC) AS newest
@@ -205,25 +208,43 @@ def _authorized(action: int, first: str | None, second: str | None, *_: object) 
 
 def ask(index: Index, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """The answer to a question in SQL: names of columns, rows. Raises `OrchestratorError` with what
-    SQLite says."""
+    SQLite says. ``index`` is asked in a thread: one call of a function (``instr`` of two long
+    texts) may take hours, and nothing of SQLite can interrupt it. It is left behind then."""
+    found: list[tuple[list[str], list[tuple[Any, ...]]]] = []
+    wrong: list[Exception] = []
     end = time.monotonic() + SECONDS
+
+    def look() -> None:
+        try:
+            found.append(_answer(index, sql, end))
+        except Exception as error:
+            wrong.append(error)
+
+    asking = threading.Thread(target=look, daemon=True)
+    asking.start()
+    asking.join(SECONDS + GRACE)
+    if time.monotonic() > end and not found:
+        raise OrchestratorError(
+            f"the question took longer than {SECONDS:.0f} s", "ask for less: WHERE, LIMIT"
+        )
+    for error in wrong:
+        if isinstance(error, sqlite3.Error | sqlite3.Warning | UnicodeError):
+            raise OrchestratorError(
+                f"SQLite says: {error}",
+                'to see the tables: orchestrator events --sql "SELECT sql FROM sqlite_master"',
+                USAGE,
+            ) from None
+        raise error
+    return found[0]
+
+
+def _answer(index: Index, sql: str, end: float) -> tuple[list[str], list[tuple[Any, ...]]]:
     index.set_authorizer(_authorized)
     index.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
     index.set_progress_handler(lambda: time.monotonic() > end, 10_000)
-    try:
-        cursor = index.execute(sql)
-        rows = list(_bounded(cursor))
-        return [column[0] for column in cursor.description or ()], rows
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        if time.monotonic() > end:
-            raise OrchestratorError(
-                f"the question took longer than {SECONDS:.0f} s", "ask for less: WHERE, LIMIT"
-            ) from None
-        raise OrchestratorError(
-            f"SQLite says: {error}",
-            'to see the tables: orchestrator events --sql "SELECT sql FROM sqlite_master"',
-            USAGE,
-        ) from None
+    cursor = index.execute(sql)
+    rows = list(_bounded(cursor))
+    return [column[0] for column in cursor.description or ()], rows
 
 
 def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
@@ -235,6 +256,7 @@ def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
             raise OrchestratorError(
                 f"the answer has more than {MOST_ROWS:,} rows", "ask for less: WHERE, LIMIT"
             )
+        room -= len(row) * EACH
         room -= sum(len(value) for value in row if isinstance(value, str | bytes))
         if room < 0:
             raise OrchestratorError(

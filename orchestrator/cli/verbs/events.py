@@ -192,6 +192,7 @@ def _show(app: App, event: dict[str, Any], jsonl: bool) -> None:
 def _ask(app: App, sql: str, as_json: bool) -> None:
     """What the index answers in SQL; it is read-only."""
     index = open_index(app.layout)
+    lazily.settle()
     names, rows = ask(index, sql)
     if as_json:
         app.console.json(
