@@ -1168,6 +1168,16 @@ def test_a_secret_is_fetched_masked_and_given_to_its_role_only(fenced):
         ("[sh, -c, 'echo not this >&2; exit 3']", "not this"),
         ("[sh, -c, 'echo s3cr3t-value; echo got s3cr3t-value >&2; exit 3']", "got ************"),
         ("[sh, -c, 'echo with $MY_TOKEN >&2; exit 3']", "with ************"),
+        # What of it is shown is cut off when all of it has been looked through.
+        (
+            "[sh, -c, 'head -c 4086 /dev/zero; echo; printf \"%4086s $MY_TOKEN\\nnot this\" x >&2; exit 3']",
+            "3: not this",
+        ),
+        ("[sh, -c, 'printf \"%65530s$MY_TOKEN\" x >&2; exit 3']", "ended with"),
+        (
+            '[sh, -c, \'s=abcd; printf "s3cr3t-val\\n$s"; printf "no: s3cr3t-val\\n$s" >&2; exit 3\']',
+            "3: no: ***************",
+        ),
         ('["true"]', "printed nothing"),
         ("[echo, '          ']", "printed nothing"),
     ],
@@ -1178,7 +1188,7 @@ def test_without_its_secret_an_attempt_does_not_start(fenced, command, why):
     fenced.do("echo STARTED > started", code=1, agent="needy")
     assert not (fenced.root / "started").exists()
     assert "the secret A_TOKEN" in fenced.result() and why in fenced.result()
-    assert "s3cr3t-value" not in fenced.result()
+    assert "s3cr3t" not in fenced.result() and "abcd" not in fenced.result()
 
 
 def test_a_secret_is_fetched_without_the_terminal_of_the_watcher(fenced):
@@ -1223,6 +1233,19 @@ def test_a_secret_is_in_no_name_and_no_check(fenced):
     (log,) = fenced.work.glob("logs/a/1/checks/tests/stdout.log")
     assert log.read_text() == "*" * 17
     assert f"artifacts/{'*' * 16}" in fenced.result()
+
+
+@pytest.mark.parametrize("code", (0, 1))
+def test_a_secret_is_in_no_log_of_a_setup(fenced, code):
+    fenced.env["MY_TOKEN"] = "s3cr3t-value"
+    fenced.settings(
+        rest=f"  treed: {{tool: mine, isolation: worktree}}\ntrees: {{setup: [[sh, -c, 'echo it is $MY_TOKEN; exit {code}']]}}\n"
+    )
+    path = fenced.work / "orchestrator.yaml"
+    path.write_text(path.read_text().replace("[STATE]", "[STATE, MY_TOKEN]"))
+    fenced.do("true", agent="treed", code=code)
+    said = (fenced.work / "logs" / "a" / "setup.log").read_text()
+    assert "it is ************\n" in said and "s3cr3t" not in said
 
 
 def test_a_secret_too_short_to_be_masked_is_told(fenced):

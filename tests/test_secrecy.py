@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import os
 import re
+import shlex
 import urllib.parse
 
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.execution.mask import Mask, begun_at_end
+from orchestrator.model.result import Reading
+from orchestrator.model.status import Outcome
 from orchestrator.tools import secrecy
 
 WAYS = {
@@ -39,6 +43,11 @@ WAYS = {
     "an attribute by Go": lambda text: (
         html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
     ),
+    "a trace of a shell": lambda text: "+ curl -H '" + text.replace("'", "'\\''") + "'",
+    "a word by shlex": lambda text: f"curl {shlex.quote(text)}",
+    "a trace in json": lambda text: json.dumps("+ '" + text.replace("'", "'\\''") + "'"),
+    "single quotes of YAML": lambda text: f"""token: '{text.replace("'", "''")}'""",
+    "without the space around it": str.strip,
     "a form": lambda text: urllib.parse.urlencode({"token": text}),
 }
 
@@ -70,6 +79,7 @@ SECRETS = [
     CORE,
     f"{CORE}\t\x01",
     f"%2F{CORE}",
+    f"  {CORE}\r\n",
 ]
 
 
@@ -97,6 +107,18 @@ def test_each_line_of_a_key_is_a_secret_and_its_frame_is_none():
     assert shown == f"| {'*' * 15} | {'*' * 14} | ab"
     assert secrecy.mask("-----BEGIN KEY-----", secrecy.forms([key])) == "-----BEGIN KEY-----"
     assert "s" not in secrecy.mask(json.dumps(key), secrecy.forms([key]))
+
+
+def test_no_field_of_a_reading_has_a_secret():
+    """Whatever an adapter takes from what a tool says; ``answer`` may be any JSON. Three fields have
+    words of ours only."""
+    secret = "31415926"
+    names = {item.name for item in dataclasses.fields(Reading) if item.type == "str"}
+    texts = dict.fromkeys(names - {"signal", "error_class", "cost_source"}, f"it is {secret}")
+    said = [{secret: {"x": [int(secret), f"-{secret}-", 1.5, None]}}]
+    reading = Reading(Outcome.SUCCEEDED, **texts, answer=said, data=said, warnings=(secret,))
+    found = secrecy.masked(reading, secrecy.forms([secret]))
+    assert secret not in repr(found) and found.answer[0]["*" * 8]["x"][2:] == [1.5, None]
 
 
 def test_a_value_that_is_no_text_has_forms_too():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.walls import Building, Scene, real
 from orchestrator.errors import OrchestratorError
+from orchestrator.execution import masking
 from orchestrator.execution.processes import TAG
 from orchestrator.files import contests, gitfiles, journals, opening, origin, runrecords, scan
 from orchestrator.files import git as reading_git
@@ -32,7 +34,8 @@ from orchestrator.store import atomic, belonging, git, runbranches, saving, shar
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 from orchestrator.store.trees import Tree
-from orchestrator.tools.invocation import environment
+from orchestrator.tools import secrecy
+from orchestrator.tools.invocation import environment, secret_values
 from orchestrator.tools.routing import Route
 
 DROP = "drop"  # in the log folder: where an attempt in a sandbox drops tasks
@@ -78,22 +81,33 @@ class TaskTrees:
             log = f"{self.layout.logs(life.id)}/setup.log"
             os.makedirs(self.layout.logs(life.id), exist_ok=True)
             cancel = self.layout.cancel_request(life.id)
-            tree = await asyncio.to_thread(
-                trees.make,
-                self.layout,
-                config,
-                repo,
-                tree,
-                log,
-                lambda: os.path.exists(cancel),
-                self._enclosing(life, tree),
-            )
+            try:
+                tree = await asyncio.to_thread(
+                    trees.make,
+                    self.layout,
+                    config,
+                    repo,
+                    tree,
+                    log,
+                    lambda: os.path.exists(cancel),
+                    self._enclosing(life, tree),
+                )
+            finally:
+                await asyncio.to_thread(self._mask, life, log)
             entry.append(tree.record(), sync=True)
         else:
             tip = str(entry.journal.change.get("tip") or tree.base)
             await asyncio.to_thread(belonging.settle, repo, tree, tip)
         life.tree = tree
         life.records.append(tree.record())
+
+    def _mask(self, life: Claimed, log: str) -> None:
+        """Take the secrets that its setup was given out of what that has printed."""
+        config = self.settings.config
+        given = environment(life.route, life.task, config, {}, {})
+        hidden = secrecy.forms(secret_values(given, config.redact))
+        if hidden and os.path.lexists(log):
+            masking.overwrite(log, hidden, sys.maxsize)
 
     def _enclosing(self, life: Claimed, tree: Tree) -> trees.Enclosing:
         """Behind which walls the tree is set up: those of its attempts, for its base may be what

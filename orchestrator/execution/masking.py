@@ -15,13 +15,15 @@ def finish(run_dir: str, secrets: Sequence[str], limit: int) -> None:
     for path in (f"{run_dir}/stdout.log", f"{run_dir}/stderr.log"):
         try:
             if secrets:
-                _mask(path, secrets, limit)
+                overwrite(path, secrets, limit)
             os.unlink(path + masked.SUFFIX)
         except OSError:  # no log, or no marker beside it
             continue
 
 
-def _mask(path: str, secrets: Sequence[str], limit: int) -> None:
+def overwrite(path: str, secrets: Sequence[str], limit: int) -> None:
+    """Overwrite the secrets in a log that nobody writes any more, and keep ``limit`` bytes of
+    it."""
     if os.path.lexists(path + masked.SUFFIX):
         os.unlink(path + masked.SUFFIX)
     log = opening.descriptor(path, os.O_RDWR)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.model import filling
 from orchestrator.patterns import regex
 from orchestrator.records import replace
 
@@ -19,27 +18,37 @@ _COMPONENT = "!'()*"  # besides letters and digits
 
 
 def forms(secrets: Iterable[str]) -> tuple[str, ...]:
-    """The values and their lines, and how JSON, JSON within JSON, Python and addresses write them.
-    The longest first."""
+    """The values and their lines, and how JSON, JSON within JSON, Python, shells, pages and
+    addresses write them. The longest first."""
     found: set[str] = set()
     for value in secrets:
         for text in (value, *_lines(value)):
             once = {text, *_in_python(text), *_in_json(text), *_in_careful_json(text)}
+            once |= _in_quotes(text)
             found |= once | _in_addresses(text) | _in_pages(text)
             found |= {twice for escaped in once for twice in _in_json(escaped)}
     return tuple(sorted(found, key=len, reverse=True))
 
 
 def _lines(value: str) -> list[str]:
-    """The lines of a secret that has several; what begins and ends a PEM block is none."""
-    lines = [line.strip() for line in value.splitlines()]
-    several = len(lines) > 1
-    return [x for x in lines if several and len(x) >= SHORTEST and not x.startswith("-----")]
+    """All of it and its lines, without the white space around them, which programs drop; what
+    begins and ends a PEM block is none."""
+    lines = dict.fromkeys(line.strip() for line in (value, *value.splitlines()))
+    return [x for x in lines if x != value and len(x) >= SHORTEST and _is_own(x)]
+
+
+def _is_own(line: str) -> bool:
+    return "\n" in line or not line.startswith("-----")
 
 
 def _in_python(text: str) -> set[str]:
     """By itself, and as a part of a text that has both kinds of quotation marks."""
     return {repr(text)[1:-1], repr("'\"" + text)[4:-1]}
+
+
+def _in_quotes(text: str) -> set[str]:
+    """In single quotes, as shells (``set -x``), Python's `shlex` and YAML write it."""
+    return {text.replace("'", mark) for mark in ("'\\''", "'\"'\"'", "''")}
 
 
 def _in_json(text: str) -> set[str]:
@@ -92,8 +101,16 @@ def mask(text: str, secrets: Sequence[str]) -> str:
 
 
 def everywhere(value: Any, secrets: Sequence[str]) -> Any:
-    """The value with every text in it masked."""
-    return filling.everywhere(value, lambda text: mask(text, secrets)) if secrets else value
+    """The value with every text in it masked, keys and numbers as well."""
+    if not secrets:
+        return value
+    if isinstance(value, Mapping):
+        return {mask(key, secrets): everywhere(inner, secrets) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [everywhere(inner, secrets) for inner in value]
+    if isinstance(value, str):
+        return mask(value, secrets)
+    return "*" * len(str(value)) if str(value) in secrets else value
 
 
 def masked(reading: Reading, secrets: Sequence[str]) -> Reading:
@@ -105,6 +122,7 @@ def masked(reading: Reading, secrets: Sequence[str]) -> Reading:
         reading,
         reason=mask(reading.reason, secrets),
         message=mask(reading.message, secrets),
+        model=mask(reading.model, secrets),
         answer=everywhere(reading.answer, secrets),
         data=everywhere(reading.data, secrets),
         warnings=tuple(mask(text, secrets) for text in reading.warnings),
