@@ -9,6 +9,7 @@ import os
 import shlex
 import socket
 import threading
+import tracemalloc
 from types import SimpleNamespace
 
 import pytest
@@ -213,6 +214,21 @@ def test_files_come_back_as_they_were(tmp_path):
     assert packing.unpack(blob) == [("a/b", b"\0\n", False), ("run", b"#!", True)]
     with pytest.raises(packing.TooMuch):
         packing.pack([("run", str(tmp_path), "run")], 1)
+
+
+def test_what_a_blob_of_files_costs_is_bounded():
+    """Each file was cut off the rest, which was copied; a head of lists was 27 times as large in memory."""
+    head = json.dumps([[f"artifacts/{number}", 1, False] for number in range(packing.MOST_FILES)])
+    blob = head.encode() + b"\n" + b"x" * (4 << 20)
+    lists = b"[" + b"[]," * (2 << 20) + b"[]]\n"
+    tracemalloc.start()
+    try:
+        assert {data for _, data, _ in packing.unpack(blob)} == {b"x"}
+        with pytest.raises(ValueError, match="too long"):
+            packing.unpack(lists)
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_worker_serves_every_choice_of_its_labels():

@@ -13,6 +13,7 @@ from orchestrator.files import opening, scan
 from orchestrator.store.atomic import write_all
 
 MOST_FILES = 1000
+HEAD_MOST = 4 << 20  # bytes of names and sizes: as objects they take thirty times as much
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -69,23 +70,29 @@ def pack(files: Iterable[tuple[str, str, str]], most: int) -> bytes:
         bodies.append(data)
         if size > most or len(heads) > MOST_FILES:
             raise TooMuch(f"more than {most >> 20} MiB or {MOST_FILES} files")
-    return json.dumps(heads).encode() + b"\n" + b"".join(bodies) if heads else b""
+    head = json.dumps(heads).encode()
+    if len(head) > HEAD_MOST:
+        raise TooMuch(f"the names of more than {HEAD_MOST >> 20} MiB")
+    return head + b"\n" + b"".join(bodies) if heads else b""
 
 
 def unpack(blob: bytes) -> list[tuple[str, bytes, bool]]:
     """Names, contents, whether executable. ValueError if it is no such blob, or a name leads
     elsewhere."""
-    head, _, body = blob.partition(b"\n")
+    at = blob.find(b"\n", 0, HEAD_MOST + 1)
+    if at < 0:
+        raise ValueError("no list of files, or one that is too long")
     try:
-        heads = json.loads(head)
+        heads = json.loads(blob[:at])
         if not isinstance(heads, list):
             raise ValueError("an invalid list of files")
         found = []
+        at += 1
         for name, size, executable in heads[: MOST_FILES + 1]:
-            if not safe(name) or not isinstance(size, int) or not 0 <= size <= len(body):
+            if not safe(name) or not isinstance(size, int) or not 0 <= size <= len(blob) - at:
                 raise ValueError(f"an invalid name or size: {str(name)[:100]!r}")
-            found.append((name, body[:size], executable is True))
-            body = body[size:]
+            found.append((name, blob[at : at + size], executable is True))
+            at += size
     except (TypeError, RecursionError):
         raise ValueError("it is not a blob of files") from None
     if len(found) > MOST_FILES:
