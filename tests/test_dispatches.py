@@ -379,6 +379,38 @@ def test_whatever_kestra_answers_it_refuses_in_words(answer):
         asyncio.run(Kestra("http://me:secret@127.0.0.1:port").submit(START))
 
 
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_kestra_that_never_comes_to_an_end_holds_nobody_else(begun, monkeypatch):
+    """A byte now and then: each came in time, and held one of the few threads that a watcher has."""
+    monkeypatch.setattr("orchestrator.distributors.launchers.kestra.WHOLE", 0.5)
+    over = threading.Event()
+
+    def drip(near: socket.socket) -> None:
+        with near, contextlib.suppress(OSError):
+            near.sendall(begun)
+            while not over.wait(0.02):
+                near.sendall(b"x")
+
+    def serve(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(server.accept()[0],), daemon=True).start()
+
+    async def ask(url: str) -> None:
+        asking = [Kestra(url).cancel("1", START) for _ in range(40)]
+        for told in await asyncio.gather(*asking, return_exceptions=True):
+            assert isinstance(told, Refuses) and "longer than" in told.message, told
+        await asyncio.to_thread(over.is_set)
+
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        try:
+            asyncio.run(ask(f"http://127.0.0.1:{server.getsockname()[1]}"))
+        finally:
+            over.set()
+            server.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.mark.parametrize("word", ["COMPLETED", "Succeeded", "KILLED", "WARNING", "NODE_FAIL"])
 def test_engines_have_many_words_for_over(word):
     assert Seen(word).over and not Seen("RUNNING").over and not Seen("").over

@@ -8,21 +8,23 @@ matters to an attempt, whose worker claims it first and tells of its end by the 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
 import shlex
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from orchestrator import waiting
 from orchestrator.distributors.engines.base import shown
 from orchestrator.distributors.launchers.base import Refuses, Seen, Start, job_from
 from orchestrator.records import dataclass
 
-PATIENCE = 20.0  # seconds for one answer
-ANSWER_MOST = 4 << 20
+Answer = TypeVar("Answer")
+PATIENCE, WHOLE = 20.0, 60.0  # seconds for any part of an answer, and for all of it
+ANSWER_MOST = 1 << 20
 NAMESPACE = "orchestrator"
 LABEL = "orchestrator-dispatch"
 # Any line on stderr would make a WARNING of a success.
@@ -56,14 +58,14 @@ class Kestra:
 
     async def submit(self, start: Start) -> str:
         flow, text = self._flow(start)
-        await asyncio.to_thread(self._have_flow, text)
-        if found := await asyncio.to_thread(self._found, start):
+        await self._ask(self._have_flow, text)
+        if found := await self._ask(self._found, start):
             return found
         try:
-            return await asyncio.to_thread(self._execute, flow, start)
+            return await self._ask(self._execute, flow, start)
         except Unanswered:
             # It takes the same start twice, so it is asked before it is told again.
-            if found := await asyncio.to_thread(self._found, start):
+            if found := await self._ask(self._found, start):
                 return found
             raise
 
@@ -71,7 +73,7 @@ class Kestra:
         if not job:
             return Seen("")
         try:
-            known = await asyncio.to_thread(self._call, "GET", f"executions/{_part(job)}")
+            known = await self._ask(self._call, "GET", f"executions/{_part(job)}")
         except Refuses as error:
             return Seen("", error.message)
         state = known.get("state") if isinstance(known, dict) else None
@@ -80,10 +82,21 @@ class Kestra:
 
     async def cancel(self, job: str, start: Start) -> None:
         if job:
-            await asyncio.to_thread(self._call, "DELETE", f"executions/{_part(job)}/kill")
+            await self._ask(self._call, "DELETE", f"executions/{_part(job)}/kill")
 
     async def clean(self, job: str, start: Start) -> None:
         """It keeps its own history."""
+
+    async def _ask(self, work: Callable[..., Answer], *words: Any) -> Answer:
+        """What it answers, from a thread of its own: one that it never lets go holds nobody else."""
+
+        def asked() -> Answer:
+            return work(*words)
+
+        try:
+            return await waiting.within(WHOLE, waiting.beside(asked))
+        except TimeoutError:
+            raise Unanswered(f"{shown(self.url)}: it takes longer than {WHOLE:.0f} s") from None
 
     def _flow(self, start: Start) -> tuple[str, str]:
         """The flow that starts our worker, named by what it says: one that is there is never
