@@ -100,7 +100,7 @@ def test_what_a_worker_is_called_is_one_short_line():
     assert name.startswith("a b") and name.isprintable() and len(name) == 100
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_no_number_is_none(value):
     """A limit that is NaN is neither shorter nor longer than any other."""
     order = json.dumps({**PLAIN, "timeout": "HERE"}).replace('"HERE"', value)
@@ -137,6 +137,12 @@ SETTINGS = {
 def _route(**change):
     told = opened(envelope({**PLAIN, "prompt": "x", **change}))
     return route_of(told, config_from(SETTINGS), load_tools(None).tools)[1]
+
+
+def test_a_whole_number_is_one_however_it_is_written():
+    """A log limit of 1.0 ended the supervisor."""
+    order = json.dumps({**PLAIN, "log_limit": 0.5}).replace("0.5", "1048576.0")
+    assert isinstance(opened(order.encode())["log_limit"], int)
 
 
 def test_of_two_limits_the_shorter_counts():

@@ -10,6 +10,7 @@ sends is checked here, and nowhere else; anything that is wrong is `Nonsense`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, field, replace
 from typing import Any
@@ -215,7 +216,7 @@ def _mapping(data: bytes, most: int, what: str) -> dict[str, Any]:
     if len(data) > most:
         raise Nonsense(f"{what} of {len(data)} bytes; {most} at most")
     try:
-        found = json.loads(data, parse_constant=_no_number)
+        found = json.loads(data, parse_constant=_real, parse_float=_real)
     except (ValueError, RecursionError):
         raise Nonsense(f"{what} that is not JSON") from None
     if not isinstance(found, dict):
@@ -223,9 +224,13 @@ def _mapping(data: bytes, most: int, what: str) -> dict[str, Any]:
     return found
 
 
-def _no_number(name: str) -> float:
-    """NaN is neither more nor less than any limit, and JSON has none."""
-    raise ValueError(f"{name} is not a number")
+def _real(text: str) -> float:
+    """A number that is one: NaN is neither more nor less than any limit, and 1e999 is infinite. A
+    schema takes 1.0 for a whole number, so here it is one."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a number")
+    return int(value) if value.is_integer() else value
 
 
 @dataclass(frozen=True, slots=True)
