@@ -78,6 +78,15 @@ def test_a_record_with_anything_in_it_is_a_record_or_refused(key, value):
         return
     assert found.state in ("offered", "claimed", "running", "finished", "lost")
     assert isinstance(found.beat, int) and isinstance(found.end, dict)
+    assert all(0 <= number <= 1 << 53 for number in (found.beat, found.again, found.told))
+
+
+@pytest.mark.parametrize("name", ["beat", "again", "told"])
+def test_one_more_of_a_number_in_a_record_can_be_written(name):
+    """Python neither reads nor writes one of more than 4,300 digits, and the watcher's loop ended with that."""
+    told = {**json.loads(State("running", W).bytes()), name: int("9" * 4300)}
+    with pytest.raises(Nonsense):
+        state_from(json.dumps(told).encode())
 
 
 @pytest.mark.parametrize("session", ["--yolo", "a b", "", "x" * 300])
