@@ -61,7 +61,10 @@ async def beside(work: Callable[[], Answer]) -> Answer:
         else:
             tell(partial(answered.set_result, answer))
 
-    threading.Thread(target=ask, name=f"beside {work.__name__}", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name=f"beside {work.__name__}", daemon=True).start()
+    except RuntimeError:  # the machine has no thread left: others wait
+        ask()
     return await answered
 
 

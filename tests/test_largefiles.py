@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
+from orchestrator import waiting
 from orchestrator.coordination.intake import Intake, Invalid, RunFile, TaskFile
 from orchestrator.coordination.largefiles import LargeFiles, Verdict
 from orchestrator.coordination.news import About, Remark, RunBegun, Started
@@ -136,8 +142,6 @@ def test_a_judge_that_somebody_kills_is_replaced(tube, judges):
 
 
 def test_no_process_to_be_had_is_the_machines_fault(tube, judges, monkeypatch):
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     content = content_of(tube, "big", run_of(300))
     used = max(int(name) for name in os.listdir("/proc/self/fd"))
@@ -158,6 +162,43 @@ def test_no_process_to_be_had_is_the_machines_fault(tube, judges, monkeypatch):
     error = verdict(judges).error
     assert isinstance(error, OSError)
     assert error.errno == 24
+
+
+@contextmanager
+def no_thread_to_be_had() -> Iterator[None]:
+    """Each new one would need more memory for its stack than this process may have."""
+    before, (soft, hard) = threading.stack_size(1 << 30), resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 29), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        threading.stack_size(before)
+
+
+def test_no_thread_to_be_had_is_the_machines_fault(tube):
+    """It waits until there is one again: neither is the file to blame, nor is it forgotten."""
+    with ExitStack() as shortage:
+
+        def begin() -> None:
+            shortage.enter_context(no_thread_to_be_had())
+            tube.drop("big", run_of(250).replace("}", ", hold: true}"))
+
+        tube.drop("small")
+        tube.at(0, begin)
+        tube.at(6, shortage.close)
+        tube.run()
+    told = [item for item in tube.news if isinstance(item, Remark)]
+    faults = {item.text for item in told if item.about is About.FAULT}
+    assert faults == {"can't start new thread"}
+    assert not [item for item in told if item.about is About.INVALID]
+    assert [item for item in tube.news if isinstance(item, RunBegun)]
+
+
+def test_what_is_asked_beside_the_loop_is_asked_in_it_where_there_is_no_thread():
+    with no_thread_to_be_had():
+        assert asyncio.run(waiting.beside(lambda: 7)) == 7
 
 
 @pytest.mark.parametrize(

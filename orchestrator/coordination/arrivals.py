@@ -111,9 +111,9 @@ class Arrivals:
                 if name not in OPTIONAL or os.path.isdir(self._path(name)):
                     self._watch(name)
             self._observer.start()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no room for one more thread is a RuntimeError
             self.stop()
-            return f"inotify: {error.strerror or error}"
+            return f"inotify: {getattr(error, 'strerror', None) or error}"
         return ""
 
     def _watch(self, name: str) -> None:

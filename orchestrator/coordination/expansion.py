@@ -32,8 +32,8 @@ class Expansions:
 
     def begin(self, name: str, look: RunFile) -> None:
         """Expand the run in this file of the inbox."""
-        self._names.add(name)
         threading.Thread(target=self._work, args=(name, look), daemon=True, name="expand").start()
+        self._names.add(name)
 
     def ended(self) -> list[Ended]:
         """Those that have ended since the last call: the file's name, what it said, and what was

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 
 from orchestrator.clock import Clock
 from orchestrator.coordination.hints import Hints
@@ -85,11 +86,12 @@ def _place(error: Exception) -> str:
 
 
 def takes_writes(store: Store) -> bool:
-    """A trial: room for a small task, descriptors, and leave to create files wherever a task needs
-    it."""
+    """A trial: a thread, room for a small task, descriptors, and leave to create files wherever a
+    task needs it."""
     layout = store.layout
     held: list[int] = []
     try:
+        threading.Thread(target=int, daemon=True).start()
         store.prepare()
         for folder in (
             f"{layout.state}/tmp",
@@ -104,7 +106,7 @@ def takes_writes(store: Store) -> bool:
             path = f"{folder}/.probe.{owners.fresh()}"
             held.append(atomic.write_temporary(path, b"\0" * 16384, keep=True))
             atomic.remove(path)
-    except (OSError, StoreFault):
+    except (OSError, StoreFault, MemoryError, RuntimeError):  # RuntimeError: there is no thread
         return False
     finally:
         for fd in held:

@@ -82,8 +82,9 @@ class LargeFiles:
     def begin(self, name: str, content: Content) -> None:
         """Judge a file of the inbox that was read."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, daemon=True, name="judge")
-            self._thread.start()
+            thread = threading.Thread(target=self._serve, daemon=True, name="judge")
+            thread.start()  # RuntimeError where the machine has none left
+            self._thread = thread
         self._names.add(name)
         self._cases.put(Case(name, content, self._rules_now()))
 

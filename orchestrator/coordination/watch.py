@@ -12,7 +12,7 @@ import contextlib
 import os
 
 from orchestrator.clock import SYSTEM, Clock
-from orchestrator.coordination import leaving
+from orchestrator.coordination import blame, leaving
 from orchestrator.coordination.arrivals import Arrivals
 from orchestrator.coordination.hintedpaths import HintedPaths
 from orchestrator.coordination.life import Life
@@ -138,10 +138,11 @@ class Watcher:
             self._hintedpaths.look()  # a look may take long: the choice is among all that is there
             rooms.starts.look()
             self._settle()
-        except (OSError, StoreFault) as error:
-            rooms.health.failed(error)  # what was left out is found by a rescan
-            self.rescans.soon(now)
         except Exception as error:
+            if isinstance(error, OSError) or blame.machine(error):
+                rooms.health.failed(error)  # what was left out is found by a rescan
+                self.rescans.soon(now)
+                return
             rooms.listener.hear(Internal("", error))
             await asyncio.sleep(min(rooms.settings.config.rescan, 1.0))  # no faster than a listing
 

@@ -79,8 +79,9 @@ class Aside:
 
     def _begin(self, question: Callable[[], Any]) -> _Job:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, daemon=True, name="git")
-            self._thread.start()
+            thread = threading.Thread(target=self._serve, daemon=True, name="git")
+            thread.start()  # RuntimeError where the machine has none left
+            self._thread = thread
         job = _Job(question)
         self._jobs.put(job)
         return job
