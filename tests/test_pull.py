@@ -334,18 +334,18 @@ def test_only_the_tip_of_the_trusted_branch_counts(pulled):
     assert "work/inbox/b.yaml is not as in origin/main (" in held(project, "b")
 
 
-def test_what_a_trusted_task_names_must_match_too(pulled):
+@pytest.mark.parametrize("name", ["prompt.sh", ":(top)p *.sh"])
+def test_what_a_trusted_task_names_must_match_too(pulled, name):
+    """Whatever git would make of such a name."""
     project, other = pulled
     with open(project.work / "orchestrator.yaml", "a") as file:
         file.write("from_git: {trusted: origin/main}\n")
-    push(
-        other,
-        {"prompt.sh": "touch fine\n", "work/inbox/a.yaml": "agent: sh\nprompt_file: prompt.sh\n"},
-    )
+    task = json.dumps({"agent": "sh", "prompt_file": name})
+    push(other, {name: "touch fine\n", "work/inbox/a.yaml": task})
     git(project.root, "pull", "-q")
-    (project.root / "prompt.sh").write_text(f"touch {project.root}/evil\n")
-    assert "prompt.sh is not as in origin/main" in held(project, "a")
-    git(project.root, "checkout", "-q", "prompt.sh")
+    (project.root / name).write_text(f"touch {project.root}/evil\n")
+    assert f"{name} is not as in origin/main" in held(project, "a")
+    git(project.root, "checkout", "-q", "--", f":(literal){name}")
     project.run("watch", "--until-empty")
     assert (project.root / "fine").exists()
 

@@ -239,7 +239,9 @@ def _same(reader: git.Reader, commit: str, path: str, sha256: str = "") -> bool:
     inside = os.path.relpath(path, folder)
     if inside.startswith("..") or os.path.realpath(path) != path:
         return False  # it leads through a link: what it says is not at this path
-    listed = reader.ask("ls-tree", "-r", "-z", "--full-tree", commit, "--", inside).out
+    listed = reader.ask(
+        "ls-tree", "-r", "-z", "--full-tree", commit, "--", f":(literal){inside}"
+    ).out
     blobs = {}
     for entry in listed.split(b"\0"):
         facts, _, name = entry.partition(b"\t")

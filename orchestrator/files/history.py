@@ -91,7 +91,9 @@ def bases(reader: git.Reader, inside: str) -> tuple[str, str]:
 
 
 def _blob_at(reader: git.Reader, commit: str, inside: str) -> str:
-    listed = reader.ask("ls-tree", "-z", "--full-tree", commit, "--", inside, codes=(0, 128)).out
+    listed = reader.ask(
+        "ls-tree", "-z", "--full-tree", commit, "--", f":(literal){inside}", codes=(0, 128)
+    ).out
     words = listed.split(b"\t")[0].split()
     return words[2].decode("ascii") if words[1:2] == [b"blob"] else ""
 
