@@ -203,7 +203,7 @@ def red_on(
     scratch = smallfiles.scratch(layout, f"proof.{os.path.basename(layout.tree(task_id))}")
     atomic.remove_tree(scratch)
     os.makedirs(scratch)
-    acting = git.Git(repo.common, scratch, f"{scratch}.index", filters=repo.filters)
+    acting = repo.shared.at(work_tree=scratch, index=f"{scratch}.index")
     try:
         acting("read-tree", commit)
         acting("checkout-index", "-a", "-q", cwd=scratch)

@@ -127,7 +127,7 @@ class Home:
         admin = trees.admin_of(repo, tree)
         if not admin or not (opening.is_folder(self.layout.trees) and opening.is_folder(tree)):
             raise NotHome("the task's tree is gone")
-        git = Git(admin, tree, filters=repo.filters)
+        git = repo.acting(admin, tree)
         index = smallfiles.scratch(self.layout, "index")
         content = self._without_state(repo, git, base, commit, index)
         git("read-tree", "-m", "-u", base, content)

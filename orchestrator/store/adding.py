@@ -46,7 +46,8 @@ def add_all(plain: str, repo: Repository, tree: Tree, git: Git) -> Added:
     nested, large = survey(tree.path, set(submodules.links(git)))
     _unhide(git, tree.path, repo.below(WORK) + "/")
     left_out = [repo.below(WORK), *tree.placed, *nested, *large]
-    specs = ["--", ":(top)", *(f":(top,exclude,literal){path}" for path in left_out)]
+    specs = submodules.specs(git, tree.path)
+    specs += [f":(top,exclude,literal){path}" for path in left_out]
     added = _add(plain, repo, git, specs)
     left = list(
         _left(added.git, ["--", *(f":(top,literal){path}" for path in large)]) if large else ()
@@ -92,7 +93,7 @@ def _plain(repo: Repository, git: Git, folder: str) -> Git:
         atomic.remove(f"{folder}/info/exclude")
         os.symlink(excludes, f"{folder}/info/exclude")
     objects = ("GIT_OBJECT_DIRECTORY", f"{repo.common}/objects")
-    return git.at(git_dir=folder, filters=(), env=(*git.env, objects))
+    return git.at(git_dir=folder, common="", filters=(), fetches=False, env=(*git.env, objects))
 
 
 def _left(git: Git, specs: list[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files import git as reading
 from orchestrator.files import gitfiles
 from orchestrator.files.text import lines_of
+from orchestrator.patterns import regex
 from orchestrator.records import dataclass, replace
 
 SECONDS = 600.0
@@ -28,9 +29,17 @@ ROOM = 1 << 19  # bytes without which a disk takes no task either, and all wait 
 _OFF = (
     "core.fsmonitor=false", "core.hooksPath=/dev/null", "core.untrackedCache=false", "gc.auto=0", "maintenance.auto=false",
     "commit.gpgSign=false", "tag.gpgSign=false", "submodule.recurse=false", "advice.detachedHead=false", "core.pager=cat",
-    "core.quotePath=false", "core.splitIndex=false", "core.safecrlf=false", "worktree.guessRemote=false", "merge.renormalize=false",
+    "core.quotePath=false", "core.splitIndex=false", "core.safecrlf=false", "core.alternateRefsCommand=true", "worktree.guessRemote=false", "merge.renormalize=false",
 )  # fmt: skip
+# By which git fetches what a partial clone lacks, and settings that choose a program for that.
+_FETCHING = "file:git:http:https:ssh"
+_STEERS_FETCHING = regex(
+    r"^(?:url|protocol|credential)\.|^core\.(?:sshcommand|gitproxy|askpass)$|^remote\..*\.(?:uploadpack|vcs)$"
+)
 _FILTER = {"clean": "", "smudge": "", "process": "", "required": "false"}  # off
+_ALWAYS = {
+    "update-ref": ("--no-deref",)
+}  # a ref that leads to another one is replaced, not followed
 _FALLBACK = {"NAME": "orchestrator", "EMAIL": "orchestrator@localhost"}
 
 
@@ -96,7 +105,9 @@ class Git:
     work_tree: str = ""
     index: str = ""
     env: tuple[tuple[str, str], ...] = ()
+    common: str = ""  # the folder that all worktrees share; empty: as the repository says
     filters: tuple[str, ...] = ()  # of the repository's own configuration: switched off
+    fetches: bool = False  # what a partial clone lacks; else that is missing
     hooks: bool = False  # as the person's own git does: only for the step that moves their checkout
 
     def at(self, **changes: Any) -> Git:
@@ -171,7 +182,8 @@ class Git:
 
     def _command(self, words: Sequence[str]) -> list[str]:
         off = () if self.hooks else (*_OFF, *self.filters)
-        return ["git", *(word for setting in off for word in ("-c", setting)), *words]
+        settings = (word for setting in off for word in ("-c", setting))
+        return ["git", *settings, words[0], *_ALWAYS.get(words[0], ()), *words[1:]]
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a git of ours."""
@@ -181,12 +193,53 @@ class Git:
             "LC_ALL": "C",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_EDITOR": "true",
+            # What a person was shown is what is merged: no other commits or parents in its place.
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_GRAFT_FILE": os.devnull,
         }
+        if self.common:
+            env["GIT_COMMON_DIR"] = self.common
+        if not self.hooks:
+            env["GIT_ALLOW_PROTOCOL"] = _FETCHING if self.fetches else "none"
         if self.work_tree:
             env["GIT_WORK_TREE"] = self.work_tree
         if self.index:
             env["GIT_INDEX_FILE"] = self.index
         return env | dict(self.env)
+
+    def closed(self) -> Git:
+        """The same, so that it executes nothing that the repository's own configuration names: an
+        agent can write that.
+
+        Filters and drivers are switched off, and what is missing is fetched only if nothing there
+        says how. A filter that the person's own configuration names as well (git lfs) is run as
+        that says.
+        """
+        listed = self("config", "--includes", "--show-scope", "--list", "-z").split("\0")
+        own: set[str] = set()
+        persons: dict[str, str] = {}
+        for scope, entry in zip(listed[::2], listed[1::2], strict=False):
+            key, _, value = entry.partition("\n")
+            if scope in ("local", "worktree"):
+                own.add(key)
+            elif scope in ("system", "global"):
+                persons[key] = value
+        found: set[str] = set()
+        for key in own:
+            section, _, name = key.rpartition(".")
+            kind = section.partition(".")[0]
+            if "=" in section and kind in ("filter", "merge"):  # `git -c` ends the name there
+                raise GitFailed(
+                    f"the repository configures {section}, which cannot be switched off"
+                )
+            if kind == "filter":
+                found |= _filter(section, persons, own)
+            elif kind == "merge" and name == "driver":
+                found.add(f"{key}=false")
+            elif key == "diff.external":
+                found.add("diff.external=")
+        fetches = not any(map(_STEERS_FETCHING.match, own))
+        return self.at(filters=tuple(sorted(found)), fetches=fetches)
 
     def commit_of(self, name: str) -> str:
         """The commit that a name stands for; empty if there is none."""
@@ -228,16 +281,21 @@ class Repository:
     common: str
     prefix: str
     filters: tuple[str, ...] = ()
+    fetches: bool = False
 
     @property
     def shared(self) -> Git:
         """Acts on what all trees share: objects and refs."""
-        return Git(self.common, filters=self.filters)
+        return Git(self.common, filters=self.filters, fetches=self.fetches)
 
     @property
     def checkout(self) -> Git:
         """Acts on the person's checkout."""
-        return Git(self.git_dir, self.top, filters=self.filters)
+        return Git(self.git_dir, self.top, filters=self.filters, fetches=self.fetches)
+
+    def acting(self, git_dir: str, work_tree: str) -> Git:
+        """Acts on another worktree, by what is configured there."""
+        return Git(git_dir, work_tree, common=self.common).closed()
 
     def below(self, path: str) -> str:
         """A path of the project as git names it."""
@@ -286,7 +344,11 @@ def find(root: str) -> Repository:
     top, git_dir, common, prefix = lines[1:5]
     common = os.path.realpath(os.path.join(root, common))
     found = Repository(top, git_dir, common, prefix.rstrip("/"))
-    return replace(found, filters=own_filters(found))
+    try:
+        closed = found.checkout.closed()
+    except GitFailed as error:
+        raise NoRepository(error.message) from None
+    return replace(found, filters=closed.filters, fetches=closed.fetches)
 
 
 def _check(root: str) -> None:
@@ -304,35 +366,6 @@ def _check(root: str) -> None:
         )
 
 
-def own_filters(repository: Repository) -> tuple[str, ...]:
-    """Settings that switch off the filters and drivers of the repository's own configuration, which
-    an agent can write.
-
-    A filter that the person's own configuration names as well (git lfs) is run as that says.
-    """
-    found: set[str] = set()
-    persons: dict[str, str] | None = None
-    files = [f"{repository.common}/config", f"{repository.git_dir}/config.worktree"]
-    files += [f"{entry.path}/config.worktree" for entry in _scan(f"{repository.common}/worktrees")]
-    for path in files:
-        if not os.path.exists(path):
-            continue
-        listed = Git(repository.common)(
-            "config", "--file", path, "--includes", "--name-only", "--list", "-z", codes=(0, 1, 128)
-        )
-        keys = set(listed.split("\0"))
-        for key in keys:
-            section, _, name = key.rpartition(".")
-            if section.startswith("filter.") and "\n" not in section:
-                persons = _persons_filters(repository) if persons is None else persons
-                found |= _filter(section, persons, keys)
-            elif section.startswith("merge.") and name == "driver":
-                found.add(f"{section}.driver=false")
-            elif key == "diff.external":
-                found.add("diff.external=")
-    return tuple(sorted(found))
-
-
 def _filter(section: str, persons: Mapping[str, str], keys: Collection[str]) -> set[str]:
     """The settings for a filter that the repository's ``keys`` name: as the person has it, else
     off."""
@@ -343,22 +376,3 @@ def _filter(section: str, persons: Mapping[str, str], keys: Collection[str]) -> 
         elif parts["clean"] or parts["smudge"]:
             del parts["process"]
     return {f"{section}.{name}={value}" for name, value in parts.items()}
-
-
-def _persons_filters(repository: Repository) -> dict[str, str]:
-    """Filters by the configuration of the person and of the machine, which no repository brings."""
-    words = ("config", "--includes", "--show-scope", "--list", "-z")
-    listed = Git(repository.common)(*words, codes=(0, 1, 128, 129)).split("\0")
-    found = {}
-    for scope, entry in zip(listed[::2], listed[1::2], strict=False):
-        key, _, value = entry.partition("\n")
-        if scope in ("system", "global") and key.startswith("filter."):
-            found[key] = value
-    return found
-
-
-def _scan(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        return list(os.scandir(folder))
-    except OSError:
-        return []

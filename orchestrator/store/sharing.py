@@ -46,7 +46,11 @@ class Shared:
 def look(layout: Layout, repo: Repository, tree: Tree, task_id: str) -> Shared:
     """What trees share now, without the tree's own branch."""
     listed = repo.shared(
-        "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags"
+        "for-each-ref",
+        "--format=%(objectname) %(refname)",
+        "refs/heads",
+        "refs/tags",
+        "refs/replace",
     )
     pairs = (line.split(" ", 1) for line in lines_of(listed))
     refs = {name: value for value, name in pairs if name != f"refs/heads/{tree.branch}"}

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from orchestrator.files import opening
 from orchestrator.records import dataclass
-from orchestrator.store import git as git_door
 from orchestrator.store import trees
 from orchestrator.store.git import Git, Repository
 
@@ -50,6 +49,13 @@ def links(git: Git) -> list[str]:
     return [entry.partition("\t")[2] for entry in listed.split("\0") if entry.startswith("160000 ")]
 
 
+def specs(git: Git, top: str) -> list[str]:
+    """Pathspecs for everything in a worktree but its submodules: into those that are checked out
+    ``git add`` would look with a git of their own configuration."""
+    there = [path for path in links(git) if _git_dir(f"{top}/{path}")]
+    return ["--", ":(top)", *(f":(top,exclude,literal){path}" for path in there)]
+
+
 def save(sub: Submodule, top: str, index: str, ref: str, message: str) -> str:
     """Save what is in a submodule's folder, and its commits; the commit that holds it. Raises
     `GitFailed` or OSError."""
@@ -60,7 +66,7 @@ def save(sub: Submodule, top: str, index: str, ref: str, message: str) -> str:
     try:
         if head:
             trees.copy_index(sub.git_dir, index, private, head)
-        private("add", "-A", "--ignore-errors", "--", ":(top)", codes=(0, 1))
+        private("add", "-A", "--ignore-errors", *specs(git, folder), codes=(0, 1))
         content = private("write-tree")
     finally:
         trees.forget_index(index)
@@ -82,10 +88,10 @@ def _fetch(sub: Submodule, commit: str, ref: str) -> None:
     """Have the repository that outlives the tree hold a commit of the tree's."""
     holder = "refs/orchestrator/leaving"
     Git(sub.git_dir)("update-ref", holder, commit)
-    allowed = ("-c", "protocol.file.allow=always")
-    Git(sub.home)(
-        *allowed, "fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
-        sub.git_dir, f"+{holder}:{ref}",
+    here = Git(sub.home, env=(("GIT_ALLOW_PROTOCOL", "file"),))
+    here(
+        "fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules",
+        "--upload-pack=git-upload-pack", sub.git_dir, f"+{holder}:{ref}",
     )  # fmt: skip
 
 
@@ -149,5 +155,4 @@ def _name(git_dir: str, above: str, path: str) -> str:
 
 def _acting(git_dir: str, folder: str) -> Git:
     """Acts on a submodule; what its configuration would execute is switched off, as everywhere."""
-    filters = git_door.own_filters(Repository(folder, git_dir, git_dir, ""))
-    return Git(git_dir, folder, filters=filters)
+    return Git(git_dir, folder).closed()

@@ -106,11 +106,18 @@ def refuse_unmovable(repo: Repository, planned: Planned) -> None:
     checkout = _checkout(repo, planned) if planned.new != planned.old else None
     if checkout is None:
         return
-    git = Git(checkout.git_dir, checkout.path, filters=repo.filters)
+    git = repo.acting(checkout.git_dir, checkout.path)
     _refuse_in_the_way(git, checkout, planned)
-    edited = set(git("diff-index", "--name-only", "-z", "HEAD").split("\0"))
+    edited = set(
+        git("diff-index", "--ignore-submodules=dirty", "--name-only", "-z", "HEAD").split("\0")
+    )
     files = sorted(edited.intersection(path for path, _, _ in _changes(git, planned)))
-    if files and git.raw("diff", "--quiet", "HEAD", "--", *files, codes=None).returncode:
+    if (
+        files
+        and git.raw(
+            "diff", "--ignore-submodules=dirty", "--quiet", "HEAD", "--", *files, codes=None
+        ).returncode
+    ):
         raise _edited(planned, files)
 
 
@@ -128,7 +135,7 @@ def move(repo: Repository, planned: Planned) -> None:
     if done.returncode:
         raise CannotMerge(f"{planned.target} has moved in the meantime", "approve it again")
     for checkout in checkouts(repo, planned.target):  # it came there between our look and our move
-        git = Git(checkout.git_dir, checkout.path, filters=repo.filters)
+        git = repo.acting(checkout.git_dir, checkout.path)
         if git.raw("read-tree", "-m", "-u", planned.old, planned.new, codes=None).returncode:
             repo.shared("update-ref", ref, planned.old, planned.new)
             raise CannotMerge(
@@ -140,7 +147,7 @@ def move(repo: Repository, planned: Planned) -> None:
 def _forward(repo: Repository, checkout: Checkout, planned: Planned) -> None:
     """Move a branch where it is checked out, as the person would; their edits stop it, their hooks
     run."""
-    git = Git(checkout.git_dir, checkout.path)
+    git = repo.acting(checkout.git_dir, checkout.path)
     _refuse_in_the_way(git, checkout, planned)
     off = ("-c", "core.hooksPath=/dev/null") if _brings_hooks(git, checkout.path, planned) else ()
     done = Git(checkout.git_dir, checkout.path, hooks=True).raw(
@@ -256,7 +263,7 @@ def finish(repo: Repository, planned: Planned) -> bool:
 def _take_back(repo: Repository, checkout: Checkout, planned: Planned) -> None:
     """Files that a killed merge has written already get their old content, so that it can be done
     again."""
-    git = Git(checkout.git_dir, checkout.path, filters=repo.filters)
+    git = repo.acting(checkout.git_dir, checkout.path)
     lock = f"{checkout.git_dir}/index.lock"
     if os.path.lexists(lock):
         if _git_runs_in(checkout.path):

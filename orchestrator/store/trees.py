@@ -149,7 +149,9 @@ def beginning(trees: Trees, repo: Repository, start: str = "") -> tuple[str, str
         base = repo.shared.commit_of(f"refs/heads/{wanted}")
         if not base:
             raise CannotIsolate(f"there is no branch '{wanted}' (trees.base)", "git branch")
-        return base, wanted
+        leads = ("symbolic-ref", "-q", "--short", f"refs/heads/{wanted}")
+        meant = "" if start else repo.shared(*leads, codes=(0, 1, 128))  # another name of a branch
+        return base, meant or wanted
     base = repo.checkout.commit_of("HEAD")
     if not base:
         raise CannotIsolate(
@@ -279,7 +281,7 @@ def in_tree(repo: Repository, tree: Tree) -> Git:
     admin = admin_of(repo, tree.path)
     if admin and (path := gitfiles.odd(admin)):
         raise GitFailed(f"{path} is not a regular file of a repository")
-    return Git(admin or repo.common, tree.path, filters=repo.filters)
+    return repo.acting(admin or repo.common, tree.path)
 
 
 @contextmanager
