@@ -377,6 +377,45 @@ def test_an_import_keeps_what_a_task_may_do(project: Project):
     assert "b.yaml:3:10: error: 'off'" in project.run("import", str(path), code=4).stdout
 
 
+BY_OPTION = {
+    "--env=MAKEFLAGS=x": "a task may not set MAKEFLAGS",
+    "--env=Npm_Config_script_shell=x": "a task may not set Npm_Config_script_shell",
+    "--timeout=0s": "is not a duration above zero",
+    "--retries=21": "must be at most 20",
+    "--cwd=../x": "leads out of the project",
+    "--cwd=work/asks": "has the state of tasks",
+    "--context=/etc/passwd": "is an absolute path",
+    "--artifact=../x": "leads out of the project",
+    "--tool=/bin/sh": "is unknown",
+    "--agent=shell": "runs no commands from task files",
+    "--model=-x": "is not the name of a model",
+    "--run=a/b": "is not an id",
+}
+
+
+def test_no_option_of_new_asks_for_more(project: Project):
+    for option, why in BY_OPTION.items():
+        assert why in project.run("new", "x", option, code=4).stderr, option
+    assert not list((project.work / "inbox").glob("*.yaml"))
+
+
+def test_no_reply_and_no_retry_asks_for_more(project: Project):
+    """A reply is words, whatever it looks like; a file that is to run again is judged again."""
+    project.config("agents:\n  r: {tool: shell, command: [env]}\n")
+    project.drop("a.yaml", "agent: r\nprompt: x\n")
+    project.run("watch", "--until-empty")
+    project.drop("a.reply", "env: {MAKEFLAGS: x}\n", "done")
+    project.run("watch", "--until-empty")
+    assert "MAKEFLAGS" not in project.log("a", 2) and "ORCHESTRATOR_TASK_ID=a" in project.log(
+        "a", 2
+    )
+    project.run("retry", "a")
+    project.drop("a.yaml", "agent: r\nprompt: x\nenv: {MAKEFLAGS: x}\n")
+    project.run("watch", "--until-empty", code=None)
+    assert project.where("a") == "inbox" and project.log("a", 3) == ""
+    assert "a task may not set MAKEFLAGS" in (project.work / "inbox/a.error.md").read_text()
+
+
 def by_inbox(tube: Tube, body: str) -> None:
     tube.drop("a", f"{{{body}}}\n")
 
