@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.coordination.elsewhere.spool import Spool
 from orchestrator.coordination.elsewhere.worker import pools_of
-from orchestrator.coordination.elsewhere.workorder import route_of
+from orchestrator.coordination.elsewhere.workorder import order_of, route_of
 from orchestrator.distributors import dispatching, packing
 from orchestrator.distributors.dispatches import (
     ENVELOPE_MOST,
@@ -39,6 +40,7 @@ from orchestrator.errors import Unusable
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import config_from
 from orchestrator.model.place import Place, place_from
+from orchestrator.tools.invocation import CannotStart
 from orchestrator.tools.specs import load_tools
 
 PLAIN = {
@@ -168,6 +170,37 @@ def test_of_two_permissions_the_stricter_counts():
         assert _route(agent=agent, tool="claude", permissions=asked).agent.permissions == has
     assert _route(agent="cl", tool="claude").agent.permissions == "default"
     assert _route(agent="cl", tool="codex", permissions="full").agent.permissions == "default"
+
+
+def test_an_agent_that_is_to_have_a_sandbox_here_is_refused():
+    """Workers build none, so it would run without."""
+    settings = {**SETTINGS, "agents": {"sh": {**SETTINGS["agents"]["sh"], "sandbox": "project"}}}
+    told = opened(envelope({**PLAIN, "prompt": "x"}))
+    with pytest.raises(CannotStart, match="workers build none"):
+        route_of(told, config_from(settings), load_tools(None).tools)
+
+
+@pytest.mark.parametrize("asked, has", [(1 << 10, 1 << 10), (1 << 40, 2 << 20)])
+def test_of_two_log_limits_the_smaller_counts(tmp_path, asked, has):
+    """It ends the attempt: a log that is cut again and again would be sent again and again."""
+    entry = Spool(str(tmp_path / "spool")).create("0" * 32, b"{}")
+    os.mkdir(entry.tree)
+    told = opened(envelope({**PLAIN, "prompt": "x", "log_limit": asked}))
+    config = config_from({**SETTINGS, "limits": {"log_mb": 2, "on_log_limit": "truncate"}})
+    order = order_of(told, config, load_tools(None).tools, entry, str(tmp_path), entry.tree)
+    assert order.log_limit == has and order.on_log_limit == "end"
+
+
+def test_what_is_too_long_or_no_commit_is_no_event():
+    assert piece_from(Piece("stdout", 0, data=b"x" * (256 << 10)).bytes()).data
+    assert len(piece_from(Piece(has=("a" * 40,) * 300).bytes()).has) == 200
+    longest = b'{"has": []' + b" " * (1 << 20) + b"}"
+    for wrong in (Piece("stdout", 0, data=b"x" * (257 << 10)), Piece(has=("--all",)), Piece("../x")):  # fmt: skip
+        with pytest.raises(Nonsense):
+            piece_from(wrong.bytes())
+    for read in (piece_from, state_from):
+        with pytest.raises(Nonsense, match="at most"):
+            read(longest)
 
 
 def test_an_order_of_another_version_or_size_is_refused_in_words():

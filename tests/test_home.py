@@ -390,6 +390,18 @@ def test_a_folder_of_the_code_that_is_not_there_is_made(both):
     assert (folder / "x/given").read_text() == "one\n"
 
 
+@pytest.mark.parametrize("nonce", [None, "", "0" * 64])
+def test_shared_code_is_believed_only_by_who_sees_its_word(both, nonce):
+    """An order could begin in the worker's own project, which is not the watcher's."""
+    there = Workplace(both.layout, str(both.spool))
+    told = {**both.told, "code": both.home.share(DISPATCH, {})}
+    assert there.ready(both.entry, told) == both.layout.root
+    wrong = {**told, "code": {**told["code"], "nonce": nonce}}
+    for place, order in ((both.place, told), (both.place, wrong), (there, wrong)):
+        with pytest.raises(NoPlace, match="not the watcher's folder"):
+            place.ready(both.entry, order)
+
+
 def test_files_beside_shared_code_are_placed_nowhere(both):
     """They would land in the worker's own project: its settings, say."""
     told = {**both.told, "code": {"kind": "shared", "nonce": "0" * 64}}
