@@ -189,3 +189,20 @@ def test_standard_input_with_a_mark_is_read_as_what_it_is(project, encoding):
         words, cwd=project.root, env=project.env, input="Grüße\n".encode(encoding), check=True
     )
     assert "prompt: Grüße\n" in (project.work / "inbox/t.yaml").read_text()
+
+
+def test_a_long_circle_is_told_in_few_words(project):
+    """Of 3,000 tasks the note had 26 KB."""
+    count = 300
+    for number in range(count):
+        need = (number + 1) % count
+        project.drop(f"t{number:03}.yaml", f"prompt: x\nneeds: [t{need:03}]\n")
+    told = project.run("validate", "t000", "--format", "concise", code=0).stdout
+    assert "t000 needs t001 needs " in told and " needs 291 more needs t000" in told
+    assert len(told) < 400
+    run = "tasks:\n" + "".join(
+        f"  t{number}: {{prompt: x, needs: [t{(number + 1) % 30}]}}\n" for number in range(30)
+    )
+    project.drop("r.yaml", run)
+    told = project.run("validate", "work/inbox/r.yaml", "--format", "concise", code=4).stdout
+    assert " -> 21 more -> t0" in told

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.model.run import cycle
+from orchestrator.model.run import cycle, way_round
 
 MOST = 10  # circles that are told of at one look
 
@@ -31,6 +31,4 @@ class Circles:
 
 def words(circle: list[str]) -> str:
     """What is wrong, and what to do."""
-    return (
-        f"these tasks wait for each other: {' needs '.join(circle)}; remove one of them from needs:"
-    )
+    return f"these tasks wait for each other: {way_round(circle)}; remove one of them from needs:"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import MACHINE
 from orchestrator.files import documents, encodings, opening, scan
 from orchestrator.files.layout import SUFFIXES, Layout
+from orchestrator.model.run import way_round
 
 if TYPE_CHECKING:
     from orchestrator.files.documents import Problem
@@ -75,7 +76,7 @@ def circle(request: Request, needs: Mapping[str, tuple[str, ...]]) -> list[Probl
     found = _way_back(task.id, {**needs, task.id: task.needs})
     if not found:
         return []
-    message = f"these tasks wait for each other: {' needs '.join(found)}"
+    message = f"these tasks wait for each other: {way_round(found)}"
     hint = "remove one of them from needs:"
     return [request.document.problem_at(("needs",), message, hint, warning=True)]
 

@@ -183,7 +183,7 @@ def _twins(document: Document, run: Run, tasks: Mapping[str, Task]) -> Iterator[
 def _circle(document: Document, run: Run, tasks: Mapping[str, Task]) -> Iterator[Problem]:
     found = run_model.cycle({task_id: task.needs for task_id, task in tasks.items()})
     if found:
-        way = " -> ".join(_name(run, task_id) for task_id in found)
+        way = run_model.way_round([_name(run, task_id) for task_id in found], " -> ")
         what = f"these tasks wait for each other: {way}"
         path = (*run.place_of(found[0]), "needs")
         yield document.problem_at(path, what, "remove one of the needs")

@@ -12,6 +12,8 @@ from orchestrator.records import dataclass, field
 if TYPE_CHECKING:
     from orchestrator.model.task import Task
 
+NAMED = 10  # tasks of a circle that are named
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -109,6 +111,13 @@ def _needs(needs: Any, full: Mapping[str, list[str]]) -> Any:
     if isinstance(needs, Mapping):
         return {task_id: end for need, end in needs.items() for task_id in full.get(need, [need])}
     return list(dict.fromkeys(task_id for need in needs for task_id in full.get(need, [need])))
+
+
+def way_round(circle: list[str], between: str = " needs ") -> str:
+    """A circle in words; of a long one the first tasks, and how many more there are."""
+    if (more := len(circle) - NAMED) > 0:
+        circle = [*circle[: NAMED - 1], f"{more:,} more", circle[-1]]
+    return between.join(circle)
 
 
 def cycle(needs: Mapping[str, tuple[str, ...]]) -> list[str]:

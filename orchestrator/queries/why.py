@@ -239,7 +239,7 @@ def _waiting(known: world.Known, task_id: str, name: str) -> Reasons:
     summary = _summary(gates)
     circle = _circle(layout, task) if gates_model.GateName.NEEDS in names else []
     if circle:
-        summary = f"it waits for itself: {' needs '.join(circle)}"
+        summary = f"it waits for itself: {run.way_round(circle)}"
     notes = [f"{ahead} before it by priority and age"] if ahead else []
     return Reasons(task_id, "waiting", summary, gates, passed, notes)
 
