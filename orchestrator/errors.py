@@ -92,6 +92,10 @@ class StoreFault(OrchestratorError):
     """The disk refused a write; what it concerned did not happen and may be tried again."""
 
 
+class InTheWay(StoreFault):
+    """Something lies where we write that only a person takes away: no trial mends it."""
+
+
 # What an extra of this package adds. Told by these names: on a package index, "orchestrator" is
 # another project.
 EXTRAS = {"mcp": "'mcp>=2'", "nats": "nats-py", "redis": "redis", "sdk": "anthropic openai"}

@@ -376,20 +376,33 @@ def test_drain_and_interrupt(project, watch):
     wait_until(lambda: "up" in project.log("c", 2), "attempt 2")
 
 
+SPOIL = "until rm -rf work/{0} && ln -sT .. work/{0}; do :; done"  # we put it back
+
+
 @pytest.mark.parametrize("folder", ["results", "events"])
-def test_whatever_an_end_waits_for_a_third_request_leaves(project, watch, folder):
+def test_nobody_waits_for_a_link_to_go_away(project, watch, folder):
     """An agent put a link in place of a folder of ours: its end cannot be written until somebody mends that."""
     watcher = watch()
-    spoil = f"until rm -rf work/{folder} && ln -sT .. work/{folder}; do :; done"  # we put it back
-    project.drop("a.yaml", f"agent: sh\nprompt: |\n  {spoil}\n")
-    for said in (f"{folder} is a link", "draining", "interrupting"):
-        wait_until(lambda said=said: said in watcher.text(), said)
-        watcher.send(signal.SIGINT)
-    assert watcher.wait() == 130
+    project.drop("a.yaml", f"agent: sh\nprompt: |\n  {SPOIL.format(folder)}\n")
+    wait_until(lambda: f"{folder} is a link" in watcher.text(), "the fault")
+    watcher.send(signal.SIGINT)
+    watcher.wait()
+    assert f"how they end is recorded when this is over: work/{folder} is a link" in watcher.text()
     os.unlink(project.work / folder)
     watch()
     project.settled("a", "done")
     assert len(project.events("attempt_started", "a")) <= 1  # events of before may be gone
+
+
+@pytest.mark.parametrize("words", [("watch", "--until-empty"), ("watch", "--once")])
+def test_a_link_ends_a_watch_that_is_to_end(project, words):
+    """It waited for ever."""
+    project.drop("a.yaml", f"agent: sh\nprompt: |\n  {SPOIL.format('results')}\n")
+    done = project.run(*words, code=1)
+    assert "results is a link" in done.stdout and "1 left running" in done.stdout
+    os.unlink(project.work / "results")
+    project.run("watch", "--until-empty")
+    assert project.where("a") == "done"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])

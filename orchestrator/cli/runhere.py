@@ -52,6 +52,8 @@ def here(app: App, run: Run) -> int:
     watcher = serve(app, obtain(app), {"keys": False}, {"only": only}, until_empty=True)
     if watcher.rooms.signals.interrupted:
         return INTERRUPTED
+    if watcher.rooms.health.fault:
+        return FAILED
     return _code(_view(layout, run))
 
 

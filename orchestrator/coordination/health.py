@@ -9,7 +9,7 @@ import threading
 from orchestrator.clock import Clock
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.news import About, Listener, Remark
-from orchestrator.errors import StoreFault
+from orchestrator.errors import InTheWay, StoreFault
 from orchestrator.files import owners
 from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
@@ -27,12 +27,14 @@ class Health:
     twice as long: else people are told of both twice a second, for ever. A disk that fails now and
     then is tried at once, for each trial may be the one that lets work go on.
 
+    ``lasting``: only a person can mend it, and nobody has to wait for that.
+
     ``turned`` is what it changed to since somebody took it: reasons, and empty words where it works
     again.
     """
 
     def __init__(self, listener: Listener, hints: Hints, clock: Clock) -> None:
-        self.fault = ""
+        self.fault, self.lasting = "", False
         self.turned: list[str] = []
         self._listener, self._hints, self._clock = listener, hints, clock
         self._over, self._pause, self._next = -BACK, 0.0, 0.0  # (monotonic) when it was, and is due
@@ -50,14 +52,14 @@ class Health:
             self._last = place
             self._pause = min(max(2 * self._pause, PAUSE), LONGEST) if again else 0.0
             self._next = now + self._pause
-            self.fault = reason
+            self.fault, self.lasting = reason, isinstance(error, InTheWay)
             self._fine.clear()
             self._turn(reason)
 
     def recovered(self) -> None:
         """A trial write went through."""
         if self.fault:
-            self.fault, self._over = "", self._clock.monotonic()
+            self.fault, self.lasting, self._over = "", False, self._clock.monotonic()
             self._fine.set()
             self._turn("")
 

@@ -49,6 +49,8 @@ class Leaving:
         or once)."""
         if self.signals.leave:
             return True
+        if self.health.lasting and (until_empty or self.starts.once or self.signals.draining):
+            return not self._acting()
         if self.signals.draining:
             return not self._busy()
         if self.health.fault:
@@ -77,6 +79,13 @@ class Leaving:
         """Whether an attempt runs, and does not only wait for a person."""
         return any(
             life.retry_at is None and not self.asking.waits(life) for life in self.running.values()
+        )
+
+    def _acting(self) -> bool:
+        """The same, of those whose attempt or check has not ended yet."""
+        return any(
+            life.handle is not None and not self.asking.waits(life)
+            for life in self.running.values()
         )
 
     def _goes_on(self) -> bool:

@@ -36,9 +36,11 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The first Ctrl-C: ``running`` attempts are waited for."""
+    """The first Ctrl-C: ``running`` attempts are waited for, and as long as there is a ``fault``
+    none of them can be recorded."""
 
     running: int
+    fault: str
 
 
 @dataclass(frozen=True, slots=True)

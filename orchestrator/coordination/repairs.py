@@ -52,7 +52,7 @@ class Repairs:
             if fault:
                 self.notes.write("store_failed", summary=fault)
             else:
-                self.notes.write("store_recovered", summary="the disk accepts writes again")
+                self.notes.write("store_recovered", summary="work/ can be written again")
         if turned:
             try:
                 self.card.write()

@@ -73,13 +73,13 @@ class Rooms:
 
         # what is heard, and what is told
         self.hints = Hints()
-        self.signals = Signals(store, self.running, listener, self.hints)
+        self.health = Health(listener, self.hints, clock)
+        self.signals = Signals(store, self.running, self.health, listener, self.hints)
         self.notes = Notes(store.log, clock)
         self.background = Background()
         self.calm = Calm(listener, clock)
 
         # what may keep tasks from starting
-        self.health = Health(listener, self.hints, clock)
         self.state = StateGuard(layout)
         self.changes = Changes(layout, settings, self.running)
         self.holds = Holds(layout, store, clock)

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Mapping
 
+from orchestrator.coordination.health import Health
 from orchestrator.coordination.hints import Hints
 from orchestrator.coordination.life import Life
 from orchestrator.coordination.news import Draining, Interrupting, Listener, Resumed, Suspended
@@ -22,9 +23,14 @@ class Signals:
     """
 
     def __init__(
-        self, store: Store, running: Mapping[str, Life], listener: Listener, hints: Hints
+        self,
+        store: Store,
+        running: Mapping[str, Life],
+        health: Health,
+        listener: Listener,
+        hints: Hints,
     ) -> None:
-        self.store, self.running = store, running
+        self.store, self.running, self.health = store, running, health
         self.listener, self.hints = listener, hints
         self.draining = False
         self.interrupted = False
@@ -67,7 +73,7 @@ class Signals:
     def _drain(self) -> None:
         self.draining = True
         busy = sum(life.retry_at is None for life in self.running.values())
-        self.listener.hear(Draining(busy))
+        self.listener.hear(Draining(busy, self.health.fault))
 
     def _interrupt(self) -> None:
         self.interrupted = True

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 
-from orchestrator.errors import StoreFault
+from orchestrator.errors import InTheWay
 from orchestrator.files.layout import FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.opening import is_folder
 
@@ -27,7 +27,7 @@ _checked: dict[
 
 
 def check_folders(layout: Layout) -> None:
-    """`StoreFault` if a folder of the work directory is a link: what we write would land elsewhere,
+    """`InTheWay` if a folder of the work directory is a link: what we write would land elsewhere,
     or come from there.
 
     Whoever puts a link there changes the time of the work directory, so one look tells that all is
@@ -53,7 +53,7 @@ def _stamp(folder: str) -> tuple[int, int, int]:
 def _check_each(layout: Layout) -> None:
     for name in (*FOLDER_NAMES, ".state"):
         if os.path.islink(layout.folder(name)):
-            raise StoreFault(
+            raise InTheWay(
                 f"work/{name} is a link",
                 "put a real folder in its place; nothing starts until then",
             )

@@ -69,7 +69,7 @@ class Look:
     name: str = ""
 
 
-REFUSED = "the disk refuses writes: {}. Nothing is claimed; running tasks go on"
+REFUSED = "work/ cannot be written: {}. Nothing new starts; running tasks go on"
 REMARKS: Mapping[About, Look] = {
     About.ANSWERED: Look("running", "answer", text="goes on with your answer: {}"),
     About.APPROVED: Look("ok", "note", "approved"),
@@ -79,7 +79,7 @@ REMARKS: Mapping[About, Look] = {
     About.CONFIGURED: Look("ok", "changed", "settings", "reloaded: {}"),
     About.EDITING: Look("editing", "why", text="{}, not claimed"),
     About.FAULT: Look("problem", "fault", "fault", REFUSED),
-    About.FAULT_OVER: Look("ok", "", "recovered", "the disk accepts writes again"),
+    About.FAULT_OVER: Look("ok", "", "recovered", "work/ can be written again"),
     About.FOREIGN: Look("review", "note"),
     About.HELD_SETTINGS: Look("review", "held", "settings"),
     About.HOOK: Look("warning", "text", "hook", name="hook"),
@@ -135,7 +135,7 @@ def said(news: News, layout: Layout, console: Console) -> Line | str | None:
         case Internal():
             return _internal(news)
         case Draining():
-            return _draining(news.running)
+            return _draining(news)
         case Interrupting():
             how = "SIGINT, then SIGTERM, then SIGKILL · Ctrl-C again to leave at once"
             return f"interrupting {news.running}: {how}"
@@ -260,6 +260,8 @@ def _internal(news: Internal) -> Line:
     return Line("problem", news.id, f"internal error: {kind}: {words}", facts, word="internal")
 
 
-def _draining(running: int) -> str:
-    more = " · Ctrl-C again to interrupt them (they go back to the inbox)" if running else ""
-    return f"draining: {running} running, no new tasks{more}"
+def _draining(news: Draining) -> str:
+    more = " · Ctrl-C again to interrupt them (they go back to the inbox)" if news.running else ""
+    if news.fault:
+        more = f"; how they end is recorded when this is over: {news.fault}{more}"
+    return f"draining: {news.running} running, no new tasks{more}"

@@ -218,7 +218,7 @@ def _remarks(console: Console, view: Overview, moment: float) -> Iterator[tuple[
     card = view.watcher
     if card is not None and card.alive:
         if card.fault:
-            text = f"{card.fault}: nothing is claimed until the disk accepts writes again"
+            text = f"{card.fault}: nothing new starts until work/ can be written again"
             yield "fault", console.paint(text, "red")
         if card.settings:
             colour = "yellow" if card.settings_held else "red"

@@ -127,7 +127,8 @@ def _code(watcher: Watcher, ends: bool) -> int:
         return INTERRUPTED
     if not ends:
         return 0
-    if watcher.rooms.tally["failed"] or watcher.rooms.waitlist.inbox.stuck():
+    fault = watcher.rooms.health.fault
+    if fault or watcher.rooms.tally["failed"] or watcher.rooms.waitlist.inbox.stuck():
         return FAILED
     left = watcher.rooms.waitlist.complaints.invalid or watcher.rooms.waitlist.later.open
     return NEEDS_YOU if watcher.rooms.tally["review"] or watcher.rooms.asking.open or left else 0
