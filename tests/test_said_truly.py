@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -537,3 +538,41 @@ def test_the_demo_takes_each_time_and_says_what_it_does_not_understand(project):
     assert project.where("a") == "failed" and project.where("b") == "done"
     said = [line for line in project.log("b").splitlines() if "understand" in line]
     assert said == [f"I do not understand this: demo: {what}" for what in ("work 2 hours", "dance")]
+
+
+def test_a_task_with_several_files_is_told_of(project):
+    """`list` showed one of them, `status` another, and nobody a word."""
+    project.run("new", "x", "--id", "t")
+    project.run("watch", "--until-empty")
+    shutil.copy(project.work / "done/t.yaml", project.work / "failed/t.yaml")
+    for words in (
+        ("show", "t"),
+        ("why", "t"),
+        ("list",),
+        ("list", "--json"),
+        ("show", "t", "--json"),
+    ):
+        told = project.run(*words).stderr
+        assert "note: t has several files: done/t.yaml, failed/t.yaml" in told, words
+    (project.work / "failed/t.yaml").unlink()
+    assert not project.run("list").stderr
+
+
+def test_wrong_settings_are_checked_by_one_verb(project, watch):
+    """With a watcher it was `doctor`, without one `validate`."""
+    project.drop("t.yaml", "agent: none\nprompt: x\n")
+
+    def command() -> str:
+        needs = project.json("review")["needs"]
+        return next((need["command"] for need in needs if need["id"] == "settings"), "")
+
+    good = "agents: {sh: {tool: shell, command: [sh]}}\n"
+    project.config(good)
+    watcher = watch()
+    project.config(good + "agnets: {}\n")
+    wait_until(lambda: "unknown key 'agnets'" in watcher.text(), "the fault")
+    wait_until(command, "what needs a person")
+    assert command() == "validate work/orchestrator.yaml"
+    watcher.send(signal.SIGTERM)
+    watcher.wait()
+    assert command() == "validate work/orchestrator.yaml"

@@ -228,12 +228,20 @@ def _settings(known: world.Known) -> Iterator[Need]:
     if card.settings_held or card.settings_wait:
         yield _held_settings(card.settings)
     else:
-        yield Need("settings", "invalid", one_line(card.settings, 160), "doctor")
+        yield _wrong_settings(known, card.settings)
 
 
 def _held_settings(told: str) -> Need:
     why = one_line(told.partition("; to ")[0], 160)
     return Need("settings", "held", why, "approve --settings")
+
+
+def _wrong_settings(known: world.Known, told: str) -> Need:
+    """``told`` is what a watcher says of them, or would at its start."""
+    if known.settings.wrong is None:  # it is in a file of another tool, agent, schedule, template
+        return Need("settings", "invalid", one_line(told, 160), "validate")
+    shown = shlex.quote(known.layout.shown(known.layout.config))
+    return Need("settings", "invalid", one_line(told, 160), f"validate {shown}", verbs=("edit",))
 
 
 def _unstartable(known: world.Known) -> Iterator[Need]:
@@ -242,9 +250,7 @@ def _unstartable(known: world.Known) -> Iterator[Need]:
     if not known.tasks_in(Status.INBOX):
         return
     if (error := known.settings.wrong) is not None:
-        shown = shlex.quote(known.layout.shown(known.layout.config))
-        why = one_line(error.message, 160)
-        yield Need("settings", "invalid", why, f"validate {shown}", verbs=("edit",))
+        yield _wrong_settings(known, error.message)
 
 
 def _brought(known: world.Known) -> Iterator[Need]:

@@ -3,13 +3,14 @@ somebody has put its file."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from orchestrator.errors import NotFound
 from orchestrator.files import journals, scan
-from orchestrator.files.layout import Layout
+from orchestrator.files.layout import SUFFIXES, Layout
 from orchestrator.model.journal import Journal, Phase
-from orchestrator.model.status import Status
+from orchestrator.model.status import FOLDERS, Status
 
 RUNS = (Phase.CLAIMED, Phase.DISPATCHED, Phase.STARTED, Phase.ENDED, Phase.RETRYING)
 
@@ -35,6 +36,17 @@ def find(layout: Layout, word: str) -> tuple[str, Status, str]:
     if task_id in active:
         return task_id, Status.RUNNING, str(active[task_id].claim.get("file") or f"{task_id}.yaml")
     return task_id, status, name
+
+
+def several(layout: Layout, task_id: str) -> str:
+    """What to know of a task that has more than one file; empty if it has not."""
+    names = [f"{folder}/{task_id}{suffix}" for folder in FOLDERS for suffix in SUFFIXES]
+    found = [name for name in names if os.path.lexists(f"{layout.work}/{name}")]
+    # Again: one that is moved meanwhile is met twice.
+    found = [name for name in found if os.path.lexists(f"{layout.work}/{name}")]
+    if len(found) < 2:
+        return ""
+    return f"{task_id} has several files: {', '.join(found)}; orchestrator doctor says what to do"
 
 
 def locate(layout: Layout, task_id: str) -> Status | None:

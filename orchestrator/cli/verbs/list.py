@@ -10,12 +10,13 @@ from orchestrator.cli import everywhere as everywhere_cli
 from orchestrator.cli import selecting
 from orchestrator.cli.app import App
 from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.screen.console import say
 from orchestrator.cli.verbs import status as status_verbs
 from orchestrator.errors import NotFound
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.status import FINISHED, FOLDERS
-from orchestrator.queries import projects, runs, tasks
+from orchestrator.queries import projects, runs, tasks, whereabouts
 
 if TYPE_CHECKING:
     from orchestrator.queries.projects import Looked
@@ -74,6 +75,9 @@ def command(
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     if agent is not None and not rows:
         selecting.check_agent(app, agent)
+    for row in rows:
+        if doubt := whereabouts.several(app.layout, row.id):
+            say(f"note: {doubt}")
     if jsonl:
         app.console.jsonl([row.as_json() for row in rows])
     elif as_json:

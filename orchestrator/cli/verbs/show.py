@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import for_each
 from orchestrator.cli.options import examples, ids_argument, json_option, now
+from orchestrator.cli.screen.console import say
 from orchestrator.cli.screen.task_page import TaskPage
 from orchestrator.cli.verbs import runs as runs_verb
 from orchestrator.cli.verbs import why as why_verb
@@ -78,6 +79,7 @@ def _tell(app: App, word: str, full: bool) -> None:
         runs_verb.show_run(app, found)
         return
     moment = now()
+    _note(layout, found[0])
     told = story.of(layout, *found, moment)
     before, after = _links(layout, told)
     TaskPage(app.console, layout, told, found[1], before, after, full, moment).show()
@@ -88,6 +90,7 @@ def _document(layout: Layout, word: str) -> tuple[str, dict[str, Any]]:
     meant = _meant(layout, word)
     if not isinstance(meant, tuple):
         return "run", {"run": meant.as_json()}
+    _note(layout, meant[0])
     found = story.of(layout, *meant, now())
     links = _links(layout, found)
     return "task", {
@@ -99,6 +102,11 @@ def _document(layout: Layout, word: str) -> tuple[str, dict[str, Any]]:
         "chain": [link.as_json() for link in links[0]],
         "follow_ups": [link.as_json() for link in links[1]],
     }
+
+
+def _note(layout: Layout, task_id: str) -> None:
+    if doubt := whereabouts.several(layout, task_id):
+        say(f"note: {doubt}")
 
 
 def _links(layout: Layout, found: Story) -> Links:

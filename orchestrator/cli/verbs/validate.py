@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -70,7 +71,7 @@ def command(
         app.console.table([[task.id, one_line(task.title, 120)] for task in tasks])
     counts = [_count(item, strict) for item in found]
     if style == "full":
-        _sum_up(app, counts, len(paths), everything=not files)
+        _sum_up(app, counts, len(paths), waiting=not files and _waits(found, counts))
     return INVALID if any(counts) else 0
 
 
@@ -89,7 +90,14 @@ def _count(found: Found, strict: bool) -> int:
     return sum(strict or not problem.warning for problem in found[2])
 
 
-def _sum_up(app: App, counts: list[int], total: int, everything: bool) -> None:
+def _waits(found: Sequence[Found], counts: Sequence[int]) -> bool:
+    """Whether all that is wrong are files of the inbox."""
+    return all(
+        "/inbox/" in shown for (shown, _, _), count in zip(found, counts, strict=True) if count
+    )
+
+
+def _sum_up(app: App, counts: list[int], total: int, waiting: bool) -> None:
     """How it went, in one line; ``counts`` are each file's problems."""
     errors, bad = sum(counts), sum(1 for count in counts if count)
     if not errors and app.console.tty:
@@ -99,6 +107,6 @@ def _sum_up(app: App, counts: list[int], total: int, everything: bool) -> None:
     stay = "They stay put and won't run until they're"
     if bad == 1:
         stay = "It stays put and won't run until it's"
-    place = f" {stay} fixed." if everything and bad <= total else ""
+    place = f" {stay} fixed." if waiting else ""
     checked = plural(max(total, bad), "file")
     app.console.out(f"{plural(errors, 'problem')} in {bad} of {checked}.{place}")

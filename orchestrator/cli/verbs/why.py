@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import for_each
 from orchestrator.cli.options import examples, ids_argument, json_option, now
-from orchestrator.cli.screen.console import Console
+from orchestrator.cli.screen.console import Console, say
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import clean
 from orchestrator.queries import runs, whereabouts, why, whyrun
@@ -37,6 +37,8 @@ def tell(app: App, words: tuple[str, ...], as_json: bool) -> int:
 
     def one(word: str) -> None:
         answer = _answer(app.layout, word)
+        if doubt := whereabouts.several(app.layout, answer.id):
+            say(f"note: {doubt}")
         if as_json:
             documents.append(("why", _document(answer)))
         else:
