@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from test_architecture import WRITING
 from test_trees import Repo, persons, repo  # noqa: F401
 
 VERBS = {
@@ -171,3 +172,56 @@ def test_names_that_are_taken(project, tmp_path):
     again = [project.run("schedules", "s", "--now", *more, code=None) for more in (["-n"], [])]
     if again[1].returncode:  # still the same minute
         assert again[0].returncode and first.strip().split("/")[-1][:-5] in again[0].stderr
+
+
+OF_ANOTHER_KIND = set("watch attach demo service mcp worker report".split())  # nothing of ours
+
+
+def test_every_verb_that_changes_something_can_say_what_it_would_do(project):
+    """`reply`, `edit`, `init` and `run` could not."""
+    assert OF_ANOTHER_KIND <= WRITING
+    for verb in sorted(WRITING - OF_ANOTHER_KIND):
+        assert "-n, --dry-run" in project.run(verb, "--help").stdout, verb
+
+
+def test_a_reply_a_run_and_an_edit_on_paper(project):
+    project.config("agents: {sh: {tool: shell, command: [sh]}}\n")
+    project.drop("d.yaml", "agent: sh\nprompt: exit 0\n")
+    project.run("watch", "--until-empty")
+    project.drop("w.yaml", "agent: sh\nprompt: exit 0\n")
+    project.drop("late.yaml", "agent: sh\nprompt: exit 0\nneeds: [w]\n")
+    told, done = both(project, "run", "w", "late", "d")
+    assert [item["id"] for item in told["refused"]] == ["late", "d"]
+    assert (told["changed"][0]["id"], told["changed"][0]["to"]) == ("w", "running")
+    assert done["changed"][0]["to"] == "done"  # what its attempt came to is known afterwards
+    told, done = both(project, "reply", "d", "late", "go on")
+    assert told == done and [item["to"] for item in told["changed"]] == ["waiting", "waiting"]
+    before = files(project.root)
+    assert "would open work/inbox/d.yaml" in project.run("edit", "d", "-n").stdout
+    assert files(project.root) == before
+
+
+def test_a_project_that_would_be_made(project, tmp_path):
+    root = tmp_path / "new"
+    root.mkdir()
+    words = ("-C", str(root), "init", "--agents", "all", "--json")
+    told = project.json(*words[:-1], "-n")
+    assert not list(root.iterdir())
+    assert told == project.json(*words[:-1])
+    before = files(root)
+    assert project.json("-C", str(root), "init", "-n")["changed"] == []
+    removed = project.json("-C", str(root), "init", "--agents", "none", "-n")["changed"]
+    assert (root / "AGENTS.md").exists() and files(root) == before
+    assert removed == project.json("-C", str(root), "init", "--agents", "none")["changed"]
+    assert not (root / "AGENTS.md").exists()
+
+
+def test_a_task_that_needs_no_yes_is_not_approved(project):
+    """It said "approved", and nothing had been asked."""
+    project.run("new", "x", "--id", "a")
+    project.drop("b.yaml", "prompt: x\n")
+    told, done = both(project, "approve", "a", "b")
+    assert told == done and not done["changed"]
+    for item in done["refused"]:
+        assert item["why"] == f"{item['id']} is waiting, and not for approval: no yes is needed"
+    assert not project.events("task_approved")

@@ -307,3 +307,18 @@ def test_answers_are_read_one_by_one(ended):
     assert process.returncode == 0, said
     assert said.count("run again 2 tasks? [y/N]: ") == 2 and "please answer y or n" in said
     assert ended.where("other") == "inbox"
+
+
+def test_a_mistyped_name_beside_others_changes_nothing(project):
+    """One rule for all verbs that act; `run` began with what it had found."""
+    for name, folder in (("w", "inbox"), ("h", "held"), ("f", "failed"), ("r", "review")):
+        project.drop(f"{name}.yaml", "prompt: x\n", folder)
+    before = sorted(str(path) for path in project.work.glob("*/*.yaml"))
+    for words in (
+        *(("cancel", "w"), ("hold", "w"), ("release", "h"), ("retry", "f"), ("run", "w")),
+        *(("approve", "r"), ("reject", "r"), ("archive", "f"), ("edit", "w"), ("attach", "w")),
+        ("wait", "f"),
+    ):
+        done = project.run(*words, "nosuch", code=3)
+        assert "there is no task 'nosuch'" in done.stderr, words
+    assert sorted(str(path) for path in project.work.glob("*/*.yaml")) == before

@@ -29,14 +29,17 @@ TARGETS = {
 Done = list[tuple[str, str]]  # what was done, to which file
 
 
-def install(root: str, targets: Collection[str]) -> Done:
-    """Write or update the notes of these targets (`TARGETS`)."""
+def install(root: str, targets: Collection[str], dry_run: bool) -> Done:
+    """Write or update the notes of these targets (`TARGETS`); in a dry run only say so."""
     with open(data_file("cli", "skill.md"), encoding="utf-8") as file:
         skill = file.read()
     return [
         (
             _put(
-                root, name, _with_block(name, _read(root, name)) if name == "AGENTS.md" else skill
+                root,
+                name,
+                _with_block(name, _read(root, name)) if name == "AGENTS.md" else skill,
+                dry_run,
             ),
             name,
         )
@@ -46,8 +49,9 @@ def install(root: str, targets: Collection[str]) -> Done:
     ]
 
 
-def remove(root: str) -> Done:
-    """Take all notes away, and files and folders that hold nothing else."""
+def remove(root: str, dry_run: bool) -> Done:
+    """Take all notes away, and files and folders that hold nothing else; in a dry run only say
+    so."""
     done = []
     for name in dict.fromkeys(name for names in TARGETS.values() for name in names):
         before = _read(root, name)
@@ -55,10 +59,11 @@ def remove(root: str) -> Done:
             continue
         left = _without_block(name, before) if name == "AGENTS.md" else ""
         if left.strip():
-            done.append((_put(root, name, left), name))
+            done.append((_put(root, name, left, dry_run), name))
         else:
-            os.unlink(os.path.join(root, name))
-            _remove_empty(root, os.path.dirname(name))
+            if not dry_run:
+                os.unlink(os.path.join(root, name))
+                _remove_empty(root, os.path.dirname(name))
             done.append(("removed", name))
     return done
 
@@ -101,12 +106,14 @@ def _read(root: str, name: str) -> str | None:
         ) from None
 
 
-def _put(root: str, name: str, text: str) -> str:
-    """Replace a file as a whole, with the mode it had; what was done."""
+def _put(root: str, name: str, text: str, dry_run: bool) -> str:
+    """Replace a file as a whole, with the mode it had; what was done, or would be."""
     path = os.path.realpath(os.path.join(root, name))
     before = _read(root, name)
     if before == text:
         return "unchanged"
+    if dry_run:
+        return "created" if before is None else "updated"
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{owners.fresh()}.tmp"
     write_temporary(temporary, text.encode())

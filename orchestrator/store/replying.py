@@ -14,7 +14,7 @@ from orchestrator.errors import Refused
 from orchestrator.files import replies
 from orchestrator.files.identity import identity_of
 from orchestrator.files.replies import MOST, Reply
-from orchestrator.model.status import Status
+from orchestrator.model.status import ENDED, Status
 from orchestrator.store import atomic, smallfiles
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
@@ -37,6 +37,9 @@ def place(store: Store, task_id: str, folder: Status, text: str) -> str:
         names += [f"{task_id}.reply.{number}" for number in SPARE]
     for name in names:
         path = layout.file(folder, name)
+        if os.path.lexists(path):
+            continue
+        store.judged(task_id, Status.INBOX if folder in ENDED else folder)
         try:
             smallfiles.put(layout, path, raw, "reply", anew=True)
         except FileExistsError:

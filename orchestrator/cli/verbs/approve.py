@@ -21,7 +21,7 @@ from orchestrator.errors import Refused
 from orchestrator.files import results, scan
 from orchestrator.model.config import Config
 from orchestrator.model.status import Status
-from orchestrator.queries import runs
+from orchestrator.queries import runs, world
 from orchestrator.records import dataclass
 from orchestrator.store import moves, plans, sharing
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
@@ -133,6 +133,11 @@ class _Yes:
         if ended and (made := handmerges.confirm(store, task_id)):
             say(f"{task_id}: {made}")
             return Moved(task_id, status, status, layout.file(*place))
+        if status is Status.INBOX and self._counts(name):
+            raise Refused(
+                f"{task_id} is waiting, and not for approval: no yes is needed",
+                f"orchestrator why {task_id}   says what it waits for",
+            )
         if status is Status.REVIEW:
             if made := plans.approve(store, task_id, self.config.from_git):
                 say(f"{task_id}: {made}")
@@ -142,6 +147,12 @@ class _Yes:
             if made := made or merges.approve(store, self.config, task_id):
                 say(f"{task_id}: {made}")
         return self._moved(store, task_id)
+
+    def _counts(self, name: str) -> bool:
+        """Whether a file of the inbox may start without anybody's yes."""
+        known = world.Known(self.app.layout, now())
+        request = world.request_of(self.app.layout, Status.INBOX, name)
+        return request is not None and known.verdicts.of(request, name).gate is None
 
     def _merged(self, store: Store, task_id: str, name: str) -> str:
         """What lies in done/ and waits to be merged is; what was done, in words."""

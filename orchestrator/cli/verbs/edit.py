@@ -10,7 +10,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_of_others
-from orchestrator.cli.options import examples, ids_argument, json_option
+from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.selecting import of_words
 from orchestrator.errors import INVALID, OrchestratorError, Refused
@@ -24,9 +24,10 @@ from orchestrator.queries.validity import Judge
     epilog=examples("orchestrator edit fix-login", "EDITOR=nano orchestrator edit fix-login")
 )
 @ids_argument(*WAITING, runs=True)
+@dry_run_option
 @json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], as_json: bool) -> int:
+def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     """Edit a task that has not started; several tasks, or those of a run, one after another. A
     task does not start while your editor has its file open; it is checked when you close it.
 
@@ -38,14 +39,14 @@ def command(app: App, tasks: tuple[str, ...], as_json: bool) -> int:
     refuse_of_others(app.layout, (task_id for task_id, _, _ in named), "edit")
     for found in named:
         try:
-            wrong |= _edit(changes, *found)
+            wrong |= _edit(changes, *found, dry_run)
         except Refused as error:
             changes.refuse(found[0], error)
     code = changes.end()
     return INVALID if wrong else code
 
 
-def _edit(changes: Changes, task_id: str, status: Status, name: str) -> bool:
+def _edit(changes: Changes, task_id: str, status: Status, name: str, dry_run: bool) -> bool:
     """Edit one; whether it cannot run as it is now. `Refused` if it has started."""
     app = changes.app
     if status not in WAITING:
@@ -54,6 +55,10 @@ def _edit(changes: Changes, task_id: str, status: Status, name: str) -> bool:
             f'orchestrator reply {task_id} "..."   tells its agent',
         )
     path = app.layout.file(status, name)
+    if dry_run:
+        line = f"would open {app.layout.shown(path)} in your editor"
+        changes.done(task_id, status.word, status.word, line)
+        return False
     if not sys.stdin.isatty() and not os.environ.get("ORCHESTRATOR_FORCE_EDITOR"):
         raise click.UsageError(f"an editor needs a terminal; the file is {path}")
     before = _bytes(path)

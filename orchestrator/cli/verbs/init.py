@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.app import App
 from orchestrator.cli.notes import TARGETS, install, remove
-from orchestrator.cli.options import examples, json_option
+from orchestrator.cli.options import dry_run_option, examples, json_option
 from orchestrator.cli.screen.console import Console
 from orchestrator.errors import OrchestratorError, Unusable
 from orchestrator.files import opening, owners, schemas
@@ -134,9 +134,10 @@ def _targets(_: click.Context, __: click.Parameter, value: str | None) -> list[s
     ),
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@dry_run_option
 @json_option
 @click.pass_obj
-def command(app: App, targets: list[str] | None, quiet: bool, as_json: bool) -> None:
+def command(app: App, targets: list[str] | None, quiet: bool, dry_run: bool, as_json: bool) -> None:
     """Create the work directory in the current folder. It asks nothing and overwrites nothing; run
     it again at any time."""
     root = os.path.realpath(app.start)
@@ -146,10 +147,14 @@ def command(app: App, targets: list[str] | None, quiet: bool, as_json: bool) -> 
     refuse_foreign(layout)
     report: list[tuple[str, str, str]] = []
     fresh = not os.path.isdir(layout.work)
-    store = Store(layout, EventLog.__new__(EventLog))
-    made = store.prepare()
-    for name in FOLDER_NAMES:
-        _write(f"{layout.folder(name)}/.gitkeep", b"")
+    if dry_run:
+        made = [name for name in FOLDER_NAMES if not os.path.isdir(layout.folder(name))]
+    else:
+        made = Store(layout, EventLog.__new__(EventLog)).prepare()
+        os.makedirs(f"{layout.work}/schemas", exist_ok=True)
+        os.makedirs(layout.tools, exist_ok=True)
+    for folder in (*map(layout.folder, FOLDER_NAMES), layout.tools):
+        _write(f"{folder}/.gitkeep", b"", dry_run)
     report.append(
         (
             "created" if made else "unchanged",
@@ -166,15 +171,12 @@ def command(app: App, targets: list[str] | None, quiet: bool, as_json: bool) -> 
         (f"{layout.work}/.gitignore", GITIGNORE),
         (f"{layout.work}/.gitattributes", GITATTRIBUTES),
     ):
-        report.append((_write(path, text.encode()), layout.shown(path), ""))
-    os.makedirs(f"{layout.work}/schemas", exist_ok=True)
-    os.makedirs(layout.tools, exist_ok=True)
-    _write(f"{layout.tools}/.gitkeep", b"")
-    states = {_write_schema(layout, kind) for kind in schemas.KINDS}
+        report.append((_write(path, text.encode(), dry_run), layout.shown(path), ""))
+    states = {_write_schema(layout, kind, dry_run) for kind in schemas.KINDS}
     state = next((word for word in ("created", "updated") if word in states), "unchanged")
     report.append((state, "work/schemas/", "for completion and checks in your editor"))
     if targets is not None:
-        notes = install(root, targets) if targets else remove(root)
+        notes = install(root, targets, dry_run) if targets else remove(root, dry_run)
         report += [(what, name, "") for what, name in notes]
     elif not os.path.exists(f"{root}/.agents/skills/orchestrator"):
         report.append(
@@ -188,7 +190,7 @@ def command(app: App, targets: list[str] | None, quiet: bool, as_json: bool) -> 
         ]
         app.console.json("change", {"changed": changed, "refused": []})
     elif not quiet:
-        _print(app.console, layout, report, agents)
+        _print(app.console, layout, report, agents, dry_run)
 
 
 # What a file or folder was and is; of any other it is said "present".
@@ -201,8 +203,9 @@ def _print(
     layout: Layout,
     report: list[tuple[str, str, str]],
     agents: list[tuple[str, str]],
+    dry_run: bool,
 ) -> None:
-    console.out(f"work directory  {layout.work}")
+    console.out(f"work directory  {layout.work}" + (" (dry run: nothing is written)" * dry_run))
     for state, what, text in report:
         console.hang(f"{state:<10} {what:<26} " if text else f"{state:<10} {what}", text)
     if agents:
@@ -248,10 +251,12 @@ def _isolation(root: str) -> str:
     return ISOLATION if repo.checkout.commit_of("HEAD") else ""
 
 
-def _write(path: str, data: bytes) -> str:
-    """Create a file unless it is there; what was done."""
+def _write(path: str, data: bytes, dry_run: bool) -> str:
+    """Create a file unless it is there; what was done, or would be."""
     if os.path.lexists(path):
         return "unchanged"
+    if dry_run:
+        return "created"
     temporary = f"{path}.{owners.fresh()}.tmp"
     write_temporary(temporary, data)
     try:
@@ -262,7 +267,7 @@ def _write(path: str, data: bytes) -> str:
     return "created"
 
 
-def _write_schema(layout: Layout, kind: str) -> str:
+def _write_schema(layout: Layout, kind: str, dry_run: bool) -> str:
     """Schemas are ours: a newer version replaces them."""
     path = f"{layout.work}/schemas/{kind}.schema.json"
     data = schema_bytes(kind)
@@ -270,7 +275,9 @@ def _write_schema(layout: Layout, kind: str) -> str:
         if opening.read_bytes(path) == data:
             return "unchanged"
     except FileNotFoundError:
-        return _write(path, data)
+        return _write(path, data, dry_run)
+    if dry_run:
+        return "updated"
     temporary = f"{path}.{owners.fresh()}.tmp"
     write_temporary(temporary, data)
     os.replace(temporary, path)

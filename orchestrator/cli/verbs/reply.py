@@ -10,7 +10,7 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt
-from orchestrator.cli.options import complete_ids, examples, json_option, now
+from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option, now
 from orchestrator.cli.screen.console import say
 from orchestrator.cli.writing import open_config, open_store
 from orchestrator.coordination import merges, runreviews
@@ -27,7 +27,7 @@ from orchestrator.model.units import plural
 from orchestrator.queries import runs, whereabouts
 from orchestrator.queries.needs import needs_you
 from orchestrator.store import answering, moves, replying
-from orchestrator.store.transitions import Store
+from orchestrator.store.transitions import Rehearsed, Store
 from orchestrator.tools.specs import Toolbox
 
 MARK = "# ------ your reply is above this line ------"
@@ -58,9 +58,17 @@ MARK = "# ------ your reply is above this line ------"
     is_flag=True,
     help="Name the files in which its branch conflicts with the target.",
 )
+@dry_run_option
 @json_option
 @click.pass_obj
-def command(app: App, words: tuple[str, ...], edit: bool, conflict: bool, as_json: bool) -> int:
+def command(
+    app: App,
+    words: tuple[str, ...],
+    edit: bool,
+    conflict: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
     """Say something to a task's agent. The task gets one more attempt, in the same session and the
     same tree.
 
@@ -81,13 +89,18 @@ def command(app: App, words: tuple[str, ...], edit: bool, conflict: bool, as_jso
     tasks = _meant(app, named, said)
     text = "" if conflict and not said and not edit else _text(app, tasks, said, edit)
     config, toolbox = open_config(app)
-    store = open_store(app)
+    store = open_store(app, dry_run)
     changes = Changes(app, as_json)
     for task_id in tasks:
         try:
             _reply(changes, store, config, toolbox, task_id, text, conflict)
         except Refused as error:
             changes.refuse(task_id, error)
+        except Rehearsed as it:
+            status = whereabouts.find(app.layout, task_id)[1]
+            told = _how(app, task_id, status, config, toolbox)
+            line = f"would tell the agent of {task_id} ({status.word} now): {told}"
+            changes.done(task_id, status.word, it.target.word, line, told=told)
     return changes.end()
 
 
@@ -190,18 +203,21 @@ def _answer(changes: Changes, store: Store, ask: Ask, more: int, text: str) -> N
     watches."""
     app = changes.app
     _check_number(ask.task_id, ask.question, text)
+    allowed = answering.verdict(ask.question, text)["allow"] is True
+    said = "allowed" if allowed else "denied"
+    facts = {"question": ask.number, "told": said, "left": more}
+    if store.rehearsing:
+        changes.done(ask.task_id, "asks", "running", f"would answer {ask.name}: {said}", **facts)
+        return
     answering.answer(store, ask, text)
     known = card.read(app.layout, now())
     watched = known is not None and known.answers
     if not watched:
         answering.deliver(store, ask, text)
-    allowed = answering.verdict(ask.question, text)["allow"] is True
-    said = "allowed" if allowed else "denied"
     left = f"; {plural(more, 'question')} left" if more else ""
     sign = app.console.sign("ok")
     told = f"{sign} {'answered':<12} {ask.name}  {said}{left}"
     line = told if app.console.tty else f"answered\t{ask.name}\t{said}{left}"
-    facts = {"question": ask.number, "told": said, "left": more}
     changes.done(ask.task_id, "asks", "running", line, **facts)
 
 

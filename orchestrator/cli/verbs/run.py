@@ -15,12 +15,13 @@ import click
 from orchestrator import waiting
 from orchestrator.cli import runhere
 from orchestrator.cli.app import App
-from orchestrator.cli.changes import Moves, aside, for_each
+from orchestrator.cli.changes import Changes, Moves, aside, for_each
 from orchestrator.cli.consent import obtain, refuse_of_others
-from orchestrator.cli.options import complete_ids, examples, json_option
+from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option
 from orchestrator.cli.screen.console import say, shown
 from orchestrator.cli.screen.follow import LogWriter
 from orchestrator.cli.screen.terminal import attach, has_terminal, is_open
+from orchestrator.cli.selecting import named
 from orchestrator.cli.writing import open_config, refuse_unsafe
 from orchestrator.coordination.asking import Asking
 from orchestrator.coordination.health import Health
@@ -66,15 +67,19 @@ from orchestrator.store.transitions import Store
 @click.option(
     "--force", is_flag=True, help="Run it even if it needs other tasks or its time has not come."
 )
+@dry_run_option
 @json_option
 @click.pass_obj
-def command(app: App, files: tuple[str, ...], force: bool, as_json: bool) -> int:
+def command(app: App, files: tuple[str, ...], force: bool, dry_run: bool, as_json: bool) -> int:
     """Claim one waiting task and run it in the foreground: its output appears here.
 
     It is claimed and recorded as under watch, but takes no slot. A watcher may run at the same
     time. Ctrl-C cancels the task, and the ones after it do not start. If you name a run, all its
     tasks run, and nothing else; if a watcher is running, it runs them, and this verb waits.
     """
+    named(app, files)  # a mistyped name: nothing starts
+    if dry_run:
+        return _rehearsed(Changes(app, as_json), files, force)
     moves = Moves(app, as_json)
     stopped = threading.Event()
 
@@ -114,13 +119,7 @@ def _here(app: App, file: str, force: bool, stopped: threading.Event) -> int:
         return runhere.here(app, look.run)
     if not isinstance(look, TaskFile):
         raise NotFound(f"there is no task '{task_id}' in the inbox")
-    gates = in_the_way(Known(layout, time.time()), look.task, name)
-    _refuse_unapproved(layout, task_id, name, gates)
-    if gates and not force:
-        raise Refused(
-            f"{task_id} waits: {gates[0].why}",
-            "orchestrator run --force, or see: orchestrator why " + task_id,
-        )
+    _refuse_closed(Known(layout, time.time()), look.task, name, force)
     if look.route.mode == "interactive" and not has_terminal():
         raise Refused(
             f"{task_id} is interactive, and this is not a terminal",
@@ -136,6 +135,47 @@ def _here(app: App, file: str, force: bool, stopped: threading.Event) -> int:
     finally:
         log.close()
         acceptance.ended()
+
+
+def _rehearsed(changes: Changes, files: tuple[str, ...], force: bool) -> int:
+    """Say what would run; the exit code."""
+    for file in files:
+        try:
+            _rehearse(changes, file, force)
+        except Refused as error:
+            changes.refuse(file, error)
+    return changes.end()
+
+
+def _rehearse(changes: Changes, file: str, force: bool) -> None:
+    layout = changes.app.layout
+    run = runhere.accepted(layout, file)
+    if run is not None:
+        changes.done(run.id, None, None, f"would run what is left of {run.id} here")
+        return
+    task_id, name = _waiting(layout, file)
+    known = Known(layout, time.time())
+    judged = known.judge.file(Status.INBOX, name)
+    if judged.told or judged.held or judged.request is None:
+        raise Refused(
+            f"{task_id} is not ready: {judged.told or judged.held or 'its file is gone'}",
+            f"orchestrator validate {task_id}",
+        )
+    if judged.request.task is not None:
+        _refuse_closed(known, judged.request.task, name, force)
+    line = f"would run {task_id} here (waiting now)"
+    changes.done(task_id, Status.INBOX.word, Status.RUNNING.word, line)
+
+
+def _refuse_closed(known: Known, task: Task, name: str, force: bool) -> None:
+    """`Refused` if something keeps it from starting here."""
+    gates = in_the_way(known, task, name)
+    _refuse_unapproved(known.layout, task.id, name, gates)
+    if gates and not force:
+        raise Refused(
+            f"{task.id} waits: {gates[0].why}",
+            "orchestrator run --force, or see: orchestrator why " + task.id,
+        )
 
 
 def in_the_way(known: Known, task: Task, name: str) -> list[Gate]:
@@ -272,9 +312,9 @@ class Told:
         elif news.about is About.RESTORED:
             say(f"note: {news.text}")
         elif news.about is About.FAULT:
-            say(f"the disk refuses writes: {news.text}")
+            say(f"work/ cannot be written: {news.text}")
         elif news.about is About.FAULT_OVER:
-            say("the disk accepts writes again")
+            say("work/ can be written again")
 
 
 def _cancel(store: Store, life: Life, stopped: threading.Event) -> None:
