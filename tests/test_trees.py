@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -130,6 +131,23 @@ def test_a_task_works_on_a_branch_of_its_own(repo):
     assert f"ORCHESTRATOR_TREE={repo.tree('x')}" in repo.log("x")
     assert not repo.git("status", "--porcelain", "--", "work/trees")
     assert git(repo.tree("x"), "status", "--porcelain") == ""
+
+
+def test_ctrl_c_in_the_pane_ends_no_git_of_a_step(repo):
+    """A terminal sends it to the whole group of the watcher: a task that was about to start failed."""
+    folder = repo.root.parent / "programs"
+    folder.mkdir()
+    shim = folder / "git"
+    real, told = shutil.which("git"), folder / "told"
+    shim.write_text(
+        "#!/bin/sh\nread -r pid name state parent group rest < /proc/self/stat\n"
+        f'echo "$pid $group $GIT_DIR" >> {told}\nexec {real} "$@"\n'
+    )
+    shim.chmod(0o755)
+    repo.env["PATH"] = f"{folder}:{os.environ['PATH']}"
+    repo.do("x", "echo four >> src/a.txt")
+    ours = [line.split() for line in told.read_text().splitlines() if "/p/.git" in line]
+    assert ours and all(pid == group for pid, group, *_ in ours)
 
 
 def test_what_an_agent_commits_itself_is_counted_and_kept(repo):

@@ -148,8 +148,9 @@ class Git:
         where = cwd or self.work_tree or self.git_dir
         try:
             done = _run(
-                self._command(words), stdin, seconds, stoppable, env=self.environment(), cwd=where
-            )
+                self._command(words), stdin, seconds, stoppable,
+                env=self.environment(), cwd=where, process_group=self._group,
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise GitFailed(f"git {words[0]} took longer than {seconds:.0f} s") from None
         except FileNotFoundError as error:
@@ -170,7 +171,7 @@ class Git:
         pipe, none = subprocess.PIPE, subprocess.DEVNULL
         with subprocess.Popen(
             self._command(words), stdin=none, stdout=pipe, stderr=none, env=self.environment(),
-            cwd=self.git_dir,
+            cwd=self.git_dir, process_group=self._group,
         ) as process:  # fmt: skip
             out: bytes = process.stdout.read(most + 1)  # type: ignore[union-attr]
             if len(out) > most:
@@ -179,6 +180,12 @@ class Git:
         if process.returncode:
             raise GitFailed(f"git {words[0]} ended with {process.returncode}")
         return out
+
+    @property
+    def _group(self) -> int | None:
+        """A group of its own: a Ctrl-C in the pane is for the watcher, which finishes what it has
+        begun. Not with the person's hooks, which may use the terminal."""
+        return None if self.hooks else 0
 
     def _command(self, words: Sequence[str]) -> list[str]:
         off = () if self.hooks else (*_OFF, *self.filters)
@@ -321,6 +328,7 @@ def find(root: str) -> Repository:
         done = subprocess.run(
             ["git", "-C", root, "rev-parse", *words],
             env=env | {"LC_ALL": "C"}, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False,
+            process_group=0,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         raise NoRepository(
