@@ -44,7 +44,7 @@ class Ground:
         wait_until(lambda: "fault" in self.watcher.text(), "the pane says so")
         shown = wait_until(
             lambda: (
-                "nothing is claimed" in (out := self.project.run("status", code=None).stdout)
+                "nothing new starts" in (out := self.project.run("status", code=None).stdout)
                 and out
             ),
             "status says so",

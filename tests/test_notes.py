@@ -89,9 +89,9 @@ def test_whatever_was_in_the_file_is_there_afterwards(tmp_path_factory, text):
     root = tmp_path_factory.mktemp("notes")
     path = root / "AGENTS.md"
     path.write_bytes(text.encode())
-    install(str(root), ["agents"])
+    install(str(root), ["agents"], dry_run=False)
     assert START in path.read_text()
-    remove(str(root))
+    remove(str(root), dry_run=False)
     left = path.read_bytes().decode() if path.exists() else ""
     assert left.rstrip("\n") == (text.rstrip("\n") if text.strip() else "")
 
@@ -99,5 +99,5 @@ def test_whatever_was_in_the_file_is_there_afterwards(tmp_path_factory, text):
 def test_a_folder_in_its_place_or_other_bytes(tmp_path):
     (tmp_path / "AGENTS.md").write_bytes(b"\xff\xfe")
     with pytest.raises(Refused, match="not UTF-8"):
-        install(str(tmp_path), ["agents"])
+        install(str(tmp_path), ["agents"], dry_run=False)
     assert (tmp_path / "AGENTS.md").read_bytes() == b"\xff\xfe"
