@@ -8,7 +8,10 @@ import json
 
 import pytest
 from test_tree_harm import SUBMODULE, with_submodule
-from test_trees import Repo, repo  # noqa: F401
+from test_trees import Repo, git, repo  # noqa: F401
+
+from orchestrator.store import git as store_git
+from orchestrator.store import trees
 
 # The task's script: $G is the repository, $EVIL a program that notes that it ran, $TMP a folder
 # outside the project.
@@ -129,3 +132,25 @@ def test_another_name_of_a_branch_stays_one(repo: Repo):
     repo.run("approve", "x")
     assert repo.git("symbolic-ref", "refs/heads/alias") == "refs/heads/main"
     assert repo.git("show", "alias:n") == "1" and (repo.root / "n").exists()
+
+
+def test_uncommitted_work_is_taken_without_asking_a_submodule(repo: Repo, tmp_path):
+    """`git add -u` starts a git in each: it obeys what an agent wrote into its configuration."""
+    with_submodule(repo)
+    sub, modules, ran = repo.root / "sub", repo.root / ".git/modules/sub", tmp_path / "ran"
+    persons = ("-c", "user.name=n", "-c", "user.email=e")
+    (sub / "f").write_text("1\n")
+    git(sub, "add", "f")
+    git(sub, *persons, "commit", "-qm", "f")
+    repo.git("commit", "-qm", "newer", "sub")
+    git(sub, "config", "filter.evil.clean", f"touch {ran}; cat")
+    (modules / "info/attributes").write_text("* filter=evil\n")
+    (sub / "f").write_text("2\n")
+    (repo.root / "src/a.txt").write_text("mine\n")
+    found = store_git.find(str(repo.root))
+    tree = trees.snapshot(repo.layout, found, found.shared.commit_of("HEAD"))
+    assert not ran.exists()
+    assert repo.git("show", f"{tree}:src/a.txt") == "mine"
+    git(sub, "checkout", "-q", "HEAD^", "--force")
+    tree = trees.snapshot(repo.layout, found, found.shared.commit_of("HEAD"))
+    assert repo.git("rev-parse", f"{tree}:sub") == git(sub, "rev-parse", "HEAD")

@@ -37,9 +37,7 @@ _STEERS_FETCHING = regex(
     r"^(?:url|protocol|credential)\.|^core\.(?:sshcommand|gitproxy|askpass)$|^remote\..*\.(?:uploadpack|vcs)$"
 )
 _FILTER = {"clean": "", "smudge": "", "process": "", "required": "false"}  # off
-_ALWAYS = {
-    "update-ref": ("--no-deref",)
-}  # a ref that leads to another one is replaced, not followed
+_ALWAYS = {"update-ref": ("--no-deref",)}  # a ref that leads to another is not followed
 _FALLBACK = {"NAME": "orchestrator", "EMAIL": "orchestrator@localhost"}
 
 

@@ -201,7 +201,10 @@ def snapshot(layout: Layout, repo: Repository, head: str) -> str:
     git = repo.checkout.at(index=index)
     try:
         copy_index(repo.git_dir, index, git, head)
-        git("add", "-u", "--", ":(top)", f":(top,exclude,literal){repo.below(WORK)}")
+        # Not `git add -u`: it looks into submodules, with a git that obeys their configuration.
+        outside = ("--", ":(top)", f":(top,exclude,literal){repo.below(WORK)}")
+        edited = git("diff-files", "--ignore-submodules=dirty", "--name-only", "-z", *outside)
+        git("update-index", "-z", "--add", "--remove", "--stdin", stdin=os.fsencode(edited))
         tree = git("write-tree")
     finally:
         forget_index(index)

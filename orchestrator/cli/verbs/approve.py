@@ -94,7 +94,7 @@ def command(
     if not found:
         return changes.end()
     config, _ = open_config(app)
-    yes_of = _Yes(app, config)
+    yes_of = _Yes(app, config, world.Known(app.layout, now()))
     move(changes, found, yes_of.step, "approved", "approve", dry_run)
     if not dry_run:
         wake(app.layout, now())
@@ -111,6 +111,7 @@ class _Yes:
 
     app: App
     config: Config
+    known: world.Known
 
     def step(self, store: Store, task_id: str) -> Moved:
         """Do what follows from it."""
@@ -150,9 +151,8 @@ class _Yes:
 
     def _counts(self, name: str) -> bool:
         """Whether a file of the inbox may start without anybody's yes."""
-        known = world.Known(self.app.layout, now())
         request = world.request_of(self.app.layout, Status.INBOX, name)
-        return request is not None and known.verdicts.of(request, name).gate is None
+        return request is not None and self.known.verdicts.of(request, name).gate is None
 
     def _merged(self, store: Store, task_id: str, name: str) -> str:
         """What lies in done/ and waits to be merged is; what was done, in words."""

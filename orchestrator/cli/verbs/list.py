@@ -75,8 +75,8 @@ def command(
         raise NotFound(f"there is no run '{run_id}'", "orchestrator runs   lists them")
     if agent is not None and not rows:
         selecting.check_agent(app, agent)
-    for row in rows:
-        if doubt := whereabouts.several(app.layout, row.id):
+    for task_id in ids or ():
+        if doubt := whereabouts.several(app.layout, task_id):
             say(f"note: {doubt}")
     if jsonl:
         app.console.jsonl([row.as_json() for row in rows])
