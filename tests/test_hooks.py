@@ -62,10 +62,13 @@ def test_without_conditions_it_hears_everything(project):
         (["/no/such/program"], "could not be started: No such file or directory"),
         (["sh", "-c", "sleep 60 & sleep 60"], "took longer than 0.5 s and was ended"),
         (["sh", "-c", "kill -9 $$"], "exit -9"),
+        (["sh", "-c", "seq 9000 >&2; echo as $HOOK_TOKEN >&2; exit 7"], "exit 7: as **********"),
+        (["sh", "-c", "seq 99999 >&2; exit 7"], ': exit 7"\n'),
     ],
 )
 def test_a_hook_that_fails_hurts_no_task(project, command, why):
     hooks(project, {"on": ["task_finished"], "run": command, "timeout": "500ms"})
+    project.env["HOOK_TOKEN"] = "hush, hush"
     for number in range(3):
         project.drop(f"t{number}.yaml", "agent: sh\nprompt: 'true'\n")
     done = project.run("watch", "--until-empty")

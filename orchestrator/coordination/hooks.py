@@ -20,10 +20,12 @@ from typing import Any
 
 from orchestrator.coordination.news import About, Listener, Remark
 from orchestrator.coordination.settings import Configured
-from orchestrator.files.text import lines_of, one_line
+from orchestrator.files.text import one_line
 from orchestrator.model.config import Hook
 from orchestrator.patterns import regex
 from orchestrator.store import owned
+from orchestrator.tools import secrecy
+from orchestrator.tools.invocation import secret_values
 
 AT_ONCE = 2
 KEPT = 1000  # events that may wait for a slow hook; of more, the newest are left out
@@ -119,8 +121,9 @@ class Hooks:
                     return f"took longer than {hook.timeout:g} s and was ended"
                 if code:
                     errors.seek(0)
-                    said = lines_of(errors.read(4096).decode("utf-8", "replace").strip())
-                    return f"exit {code}" + (f": {one_line(said[-1], 120)}" if said else "")
+                    hidden = secret_values(os.environ, self._configured.config.redact)
+                    said = secrecy.last_line(errors.read(secrecy.MOST_SAID), hidden)
+                    return f"exit {code}" + (f": {said}" if said else "")
         except (OSError, ValueError) as error:
             return f"could not be started: {getattr(error, 'strerror', None) or error}"
         return ""

@@ -86,7 +86,8 @@ def _fetch(
         if len(value) >= MOST:
             raise NoSecret(f"the secret {name}: {shown} printed more than {MOST >> 10} KiB")
         if code:
-            more = _last_words(_content(errors), (*hidden, *_texts(value)))
+            said = secrecy.last_line(_content(errors), (*hidden, *_texts(value)))
+            more = f": {said}" if said else ""
             raise NoSecret(f"the secret {name}: {shown} ended with {code}{more}")
         return _value(name, shown, value)
 
@@ -95,15 +96,6 @@ def _texts(raw: bytes) -> set[str]:
     """What was printed and its lines."""
     text = raw.decode("utf-8", "surrogateescape")
     return {line.strip() for line in (text, *text.splitlines())} - {""}
-
-
-def _last_words(said: bytes, hidden: Sequence[str]) -> str:
-    """Its last line on standard error, without a secret, and not a part of one either: nothing if
-    it had no room for all of it."""
-    text = said.decode("utf-8", "surrogateescape") if len(said) < MOST else ""
-    lines = secrecy.mask(text, secrecy.forms(hidden)).strip().splitlines()
-    shown = lines[-1].encode("utf-8", "surrogateescape").decode("utf-8", "replace") if lines else ""
-    return f": {one_line(shown, 120)}" if shown else ""
 
 
 def _ended(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.files.text import one_line
 from orchestrator.patterns import regex
 from orchestrator.records import replace
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.model.result import Reading
 
 SHORTEST = 8  # characters of a line that is masked by itself
+MOST_SAID = 1 << 16  # bytes of what a command printed that are looked at
 _CODE, _PERCENT = regex(r"((?<!\\)(?:\\\\)*\\u)([0-9a-f]{4})"), regex(r"%[0-9A-F]{2}")
 _COMPONENT = "!'()*"  # besides letters and digits
 
@@ -98,6 +100,15 @@ def mask(text: str, secrets: Sequence[str]) -> str:
         if secret in text:
             text = text.replace(secret, "*" * len(secret))
     return text
+
+
+def last_line(said: bytes, secrets: Iterable[str]) -> str:
+    """The last line of what a command printed, without a secret, and not a part of one either:
+    nothing if it is `MOST_SAID` or more, which was cut."""
+    text = said.decode("utf-8", "surrogateescape") if len(said) < MOST_SAID else ""
+    lines = mask(text, forms(secrets)).strip().splitlines()
+    last = lines[-1] if lines else ""
+    return one_line(last.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), 120)
 
 
 def everywhere(value: Any, secrets: Sequence[str]) -> Any:
