@@ -182,7 +182,8 @@ class Git:
     @property
     def _group(self) -> int | None:
         """A group of its own: a Ctrl-C in the pane is for the watcher, which finishes what it has
-        begun. Not with the person's hooks, which may use the terminal."""
+        begun. No session (see `store.owned`), and not with the person's hooks, which may use the
+        terminal."""
         return None if self.hooks else 0
 
     def _command(self, words: Sequence[str]) -> list[str]:
