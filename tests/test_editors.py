@@ -156,7 +156,7 @@ def test_the_modeline_holds_in_every_folder(editor, folder):
         messages[problem["range"]["start"]["line"]] += problem["message"]
     assert (
         "promt" in messages[1]
-        and "not a duration; write 90s, 15m or 2h" in messages[2]
+        and "not a duration above zero; write 90s, 15m or 2h" in messages[2]
         and "high" in messages[3]
     ), messages
     hover = editor.at("hover", uri, 2, 2)["contents"]

@@ -24,7 +24,10 @@ from orchestrator.model.journal import Phase
 
 
 class Bench:
-    """Starts attempts under a real supervisor, with a real journal and lock."""
+    """Starts attempts under a real supervisor, with a real journal and lock.
+
+    Their tags are nobody else's: what has one that has ended is ended with it, whoever began it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,7 +52,7 @@ class Bench:
             "terminate_grace": 0.5,
             "log_limit": 1 << 20,
             "on_log_limit": "end",
-            "env": {"PATH": os.environ["PATH"], processes.TAG: f"tag{self.number}"},
+            "env": {"PATH": os.environ["PATH"], processes.TAG: str(run_dir)},
             **more,
         }
         return Order(
@@ -60,7 +63,7 @@ class Bench:
             cwd=str(self.folder),
             run_dir=str(run_dir),
             stdin=str(run_dir / "prompt.md"),
-            tag=f"tag{self.number}",
+            tag=str(run_dir),
             journal=fd,
             cancel=str(self.folder / "cancel"),
             **settings,
@@ -109,7 +112,9 @@ def test_success_reads_the_prompt_and_says_so(bench):
     assert (end.cause, end.code, end.signal) == ("", 0, None)
     assert bench.out() == f"the prompt\n{bench.folder}\n" and bench.out("stderr.log") == "err\n"
     journal = journals.read(bench.journal)
-    assert journal.phase is Phase.ENDED and journal.attempt.started["tag"] == "tag1"
+    assert journal.phase is Phase.ENDED and journal.attempt.started["tag"] == str(
+        bench.folder / "1"
+    )
     assert not bench.locked()
 
 

@@ -770,18 +770,16 @@ def test_no_value_of_an_answer_fills_the_memory(monkeypatch):
 @pytest.mark.parametrize("rows", (3, 4))
 def test_an_answer_is_whole_or_none(monkeypatch, rows):
     """Rows that are left out without a word would be missing from somebody's sum."""
-    import sqlite3
-
     from orchestrator.errors import OrchestratorError
     from orchestrator.queries import usage
 
     monkeypatch.setattr(usage, "MOST_ROWS", 3)
     sql = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {rows}) SELECT i FROM n"
     if rows == 3:
-        assert usage.ask(sqlite3.connect(":memory:"), sql)[1] == [(1,), (2,), (3,)]
+        assert usage.ask(_memory(), sql)[1] == [(1,), (2,), (3,)]
     else:
         with pytest.raises(OrchestratorError, match="more than 3 rows"):
-            usage.ask(sqlite3.connect(":memory:"), sql)
+            usage.ask(_memory(), sql)
 
 
 def test_runs_of_layered_needs_are_told_in_time(project):
