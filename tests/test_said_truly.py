@@ -9,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
+from orchestrator.cli.screen import panefiles
 from orchestrator.files import journals
 from orchestrator.files.text import clean, last_states
 
@@ -576,3 +578,24 @@ def test_wrong_settings_are_checked_by_one_verb(project, watch):
     watcher.send(signal.SIGTERM)
     watcher.wait()
     assert command() == "validate work/orchestrator.yaml"
+
+
+def test_the_pane_says_where_what_has_ended_is(project):
+    """A task that was approved stood there as one to review, as its attempt had left it."""
+    project.drop("a.yaml", "agent: sh\nprompt: exit 1\n")
+    project.run("watch", "--until-empty", code=1)
+    (row,) = panefiles.look(project.layout, time.time()).ended
+    assert (row.sign, row.word) == ("failed", "failed")
+    os.rename(project.work / "failed/a.yaml", project.work / "done/a.yaml")
+    (row,) = panefiles.look(project.layout, time.time()).ended
+    assert (row.sign, row.word) == ("done", "done")
+
+
+def test_wrong_settings_are_told_once_and_with_what_was_meant(project):
+    project.config('checks: {t: {run: ["true"]}}\n')
+    told = project.run("validate", "work/orchestrator.yaml", code=4).stdout
+    assert "unknown key 'run'" in told and "did you mean 'command'?" in told
+    rows = [
+        line for line in project.run("doctor", code=None).stdout.splitlines() if "'command'" in line
+    ]
+    assert len(rows) == 1 and "config" in rows[0]

@@ -193,11 +193,13 @@ def _explain(
 def _unknown_keys(
     error: ValidationError, document: Document, known: dict[str, Any], words: nearness.Near
 ) -> Iterator[documents.Problem]:
-    for key in error.instance:
-        if key in known or key.startswith("x-"):
-            continue
+    unknown = [key for key in error.instance if not (key in known or key.startswith("x-"))]
+    missing = [key for key in error.schema.get("required", ()) if key not in error.instance]
+    for key in unknown:
         meant, odd = mistakes.odd_key(key)
         close = words.close_to(key, SLIP)
+        if len(unknown) == len(missing) == 1:
+            close = close or missing[0]
         slip = f"did you mean '{close}'?" if close else "your own keys start with x-"
         if below := _above(key, known):
             slip = f"write it below {below}: ({below}: {{{_short(key)}: ...}})"

@@ -51,16 +51,17 @@ def look(layout: Layout, now: float) -> Seen:
 
 
 def _ended(layout: Layout) -> dict[str, Row]:
-    """The tasks that ended last and still lie where they fell."""
+    """The tasks that ended last, by the folder in which they are now: a person may have moved them
+    since."""
     found: dict[str, Row] = {}
     for looked, event in enumerate(eventreader.newest_first(layout)):
         if looked > EVENTS or len(found) >= ENDED:
             break
-        task_id, state = str(event.get("task_id")), str(event.get("status"))
+        task_id = str(event.get("task_id"))
         if event.get("event") != "task_finished" or task_id in found:
             continue
-        if scan.locate(layout, task_id, FINISHED):
-            line = one_line(str(event.get("summary") or ""), 200)
+        if place := scan.locate(layout, task_id, FINISHED):
+            state, line = place[0].word, one_line(str(event.get("summary") or ""), 200)
             found[task_id] = Row(task_id, state, state, line)
     return found
 

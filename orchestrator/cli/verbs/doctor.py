@@ -14,7 +14,7 @@ from orchestrator.cli.screen.console import Console, say
 from orchestrator.cli.writing import open_store
 from orchestrator.coordination import strays
 from orchestrator.errors import BUSY, FAILED, OrchestratorError
-from orchestrator.files.configuration import load_config
+from orchestrator.files.configuration import ConfigProblems, load_config
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import clean, one_line, width
 from orchestrator.model.units import plural
@@ -108,6 +108,8 @@ def _trees(layout: Layout) -> list[Check]:
     """What is left of trees that nothing names."""
     try:
         left = strays.find(layout, load_config(layout))
+    except ConfigProblems:
+        return []  # the row of the settings says what is wrong
     except OrchestratorError as error:
         return [problem("trees", error.message, error.hint)]
     return [_tree(stray) for stray in left]
