@@ -81,7 +81,7 @@ class Workplace:
                 url,
                 "+refs/heads/*:refs/remotes/origin/*",
             )
-            self._store.raw("fetch", *words, codes=None, cwd=clone.top)
+            self._store.closed().raw("fetch", *words, codes=None, cwd=clone.top)
 
     def has(self) -> list[str]:
         """Commits that are here, newest first; whoever sends code leaves out what they hold."""
