@@ -390,6 +390,16 @@ def test_a_folder_of_the_code_that_is_not_there_is_made(both):
     assert (folder / "x/given").read_text() == "one\n"
 
 
+def test_published_commits_come_from_the_remote_of_the_worker_s_clone(both):
+    """Not over the broker; and by no protocol that is a program."""
+    code = {**both.told["code"], "published": True}
+    git(both.far, "remote", "add", "origin", f"ext::git %s {both.near}")
+    git(both.far, "config", "protocol.ext.allow", "always")
+    assert both.place.lacks(code)
+    git(both.far, "remote", "set-url", "origin", str(both.near))
+    assert not both.place.lacks(code)
+
+
 @pytest.mark.parametrize("nonce", [None, "", "0" * 64])
 def test_shared_code_is_believed_only_by_who_sees_its_word(both, nonce):
     """An order could begin in the worker's own project, which is not the watcher's."""
