@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from brokers import Broker
 from conftest import PATIENCE, Project, WatcherProcess, wait_until
+
+from orchestrator.distributors.engines.base import Engine
+from orchestrator.distributors.engines.choice import engine
 
 LEASE = 0.3
 LEASH = 30.0  # long enough for a machine that is busy; where a leash is to end, tests choose a short one
@@ -181,3 +187,16 @@ def opened(farm: Farm, worker: WorkerProcess, watcher: WatcherProcess, count: in
     wait_until(lambda: len(os.listdir(worker.spool)) == 3, "the worker has told all of it", 90)
     processes = [f"/proc/{one.process.pid}" for one in (watcher, worker)]
     return [len(os.listdir(f"{path}/{kind}")) for path in processes for kind in ("fd", "task")]
+
+
+def at_broker(farm: Farm, work: Callable[[Engine], Awaitable[Any]]) -> Any:
+    """Ask the broker as a third party."""
+
+    async def run() -> Any:
+        third: Engine = engine(farm.broker.url, "third")
+        try:
+            return await work(third)
+        finally:
+            await third.close()
+
+    return asyncio.run(run())

@@ -5,23 +5,21 @@ Over a folder that both sides see, so nothing has to be installed.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import pytest
 from brokers import SharedFolder
 from conftest import wait_until
-from farms import Farm, WorkerProcess
+from farms import Farm, WorkerProcess, at_broker
 
 from orchestrator.distributors.dispatches import RUNNING, State, record_name
 from orchestrator.distributors.engines.base import Engine
-from orchestrator.distributors.engines.choice import engine
 
 W = "b" * 32  # the id of the worker
 HUGE = int("9" * 4300)  # one more has more digits than Python reads
@@ -34,17 +32,6 @@ def farm(tmp_path) -> Iterator[Farm]:
     made.set_leash(1.2)
     yield made
     made.close()
-
-
-def at_broker(farm: Farm, work: Callable[[Engine], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        third: Engine = engine(farm.broker.url, "third")
-        try:
-            return await work(third)
-        finally:
-            await third.close()
-
-    return asyncio.run(run())
 
 
 def taken(farm: Farm, task: str = "a") -> str:

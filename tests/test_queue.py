@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from brokers import ALL, KINDS, Broker, Link, broker_of, missing
 from conftest import PATIENCE, ROOT, wait_until
-from farms import LEASE, LEASH, Farm, opened
+from farms import LEASE, LEASH, Farm, at_broker, opened
 
 from orchestrator.distributors.base import Distributor, Order
 from orchestrator.distributors.dispatches import (
@@ -32,7 +32,6 @@ from orchestrator.distributors.dispatches import (
     state_from,
 )
 from orchestrator.distributors.engines.base import Engine
-from orchestrator.distributors.engines.choice import engine
 from orchestrator.distributors.queue import QueueDistributor
 from orchestrator.testing import DistributorContract
 
@@ -77,19 +76,6 @@ def portable(script: str, **more: object) -> dict[str, object]:
         "permissions": "default", "labels": [], "pool": "shell", "where": "farm", "prompt": script, "cwd": ".", "env": {},
         "timeout": 30.0, "silence": 0.0, "log_limit": 1 << 20, "artifacts": [], **more,
     }  # fmt: skip
-
-
-def at_broker(farm: Farm, work) -> object:
-    """Ask the broker as a third party."""
-
-    async def run() -> object:
-        third: Engine = engine(farm.broker.url, "third")
-        try:
-            return await work(third)
-        finally:
-            await third.close()
-
-    return asyncio.run(run())
 
 
 def test_a_dirty_tree_goes_out_and_a_branch_comes_back(farm):
