@@ -19,9 +19,9 @@ from orchestrator.files.documents import parse as parse_yaml
 from orchestrator.files.schemas import check
 from orchestrator.model import failure
 from orchestrator.model.budget import Budget, Budgets, Spent, closed
-from orchestrator.model.config import Model
-from orchestrator.tools import failures, output, specs
-from orchestrator.tools.specs import load_tools, queries
+from orchestrator.model.config import Agent, Model
+from orchestrator.tools import failures, output, routing, specs
+from orchestrator.tools.specs import ToolSpec, load_tools, queries
 
 RECORDED = Path(__file__).parent / "recorded"
 CATALOG = load_tools(None).tools
@@ -639,6 +639,47 @@ def test_instructions_context_and_permissions_of_an_agent(project):
     project.run("watch", "--until-empty")
     assert project.log("a") == "You review.\n\nLook.\n\nRead these files first:\n- role.md\n--ask\n"
     assert project.log("b") == "Look.--yes\n"
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("argv", "script"),
+    [
+        ("sh", True),
+        ("sh -eu", True),
+        ("/bin/bash --norc -euo pipefail -s", True),
+        ("python3 -I -", True),
+        ("sh -ec cat", False),
+        ("sh owl.sh", False),
+        ("python3 -m owl", False),
+        ("ssh", False),
+        ("claude -p", False),
+    ],
+)
+def test_a_shell_without_a_script_runs_its_prompt(argv, script):
+    words = tuple(argv.split())
+    role = Agent("a", ("shell",), command=words)
+    assert routing.scripted(Agent("a", ("t",)), ToolSpec("t", words, "")) is script
+    assert routing.scripted(role, ToolSpec("shell", ("{command}",), "", adapter="shell")) is script
+
+
+def test_what_a_script_is_told_is_no_command(project):
+    """Neither what a check printed, nor a reply, nor what a role and a task add to the prompt."""
+    (project.root / "role.md").write_text("touch evil\u2028touch evil\n")
+    project.config(
+        "checks: {look: {command: [sh, -c, 'echo; echo touch evil; test -e good']}}\nagents:\n  sh:"
+        " {tool: shell, command: [sh, -eu], edits: true, verify: [look], verify_retries: 1, instructions: role.md}\n"
+    )
+    project.drop("a.yaml", "agent: sh\ncontext: [role.md]\nprompt: echo x >> made\n")
+    project.run("watch", "--until-empty", code=1)
+    assert project.result("a")["reason"] == "not proven: look: exit code 1"
+    assert "as it left them. Your work is not accepted yet" in project.log("a", 2, "prompt.md")
+    said = project.run("reply", "a", "touch good\ntouch evil").stdout
+    assert "; shell runs the task again, with your words as comments in it" in said
+    project.run("watch", "--until-empty", code=1)
+    assert "them. touch good\n# touch evil\n" in project.log("a", 3, "prompt.md")
+    assert (project.root / "made").read_text() == "x\n" * 4
+    assert not {"evil", "good"} & {path.name for path in project.root.iterdir()}
 
 
 # -- budgets --------------------------------------------------------------------------------------------------------------

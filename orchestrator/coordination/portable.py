@@ -21,6 +21,7 @@ from orchestrator.model.config import Config
 from orchestrator.model.journal import AttemptFacts
 from orchestrator.store.ledger import Entry
 from orchestrator.tools.invocation import CannotStart, Session, compose_prompt
+from orchestrator.tools.routing import scripted
 from orchestrator.tools.taskenv import allowed
 
 VERSION = 1  # of what is sent
@@ -48,7 +49,12 @@ def order(
     folder = tasktrees.folder(life)
     # A session is a file of the machine where it began: the next attempt may be on another one.
     prompt = compose_prompt(
-        task, route.agent, folder, Session(told=told, plan=life.planning), elsewhere=True
+        task,
+        route.agent,
+        folder,
+        Session(told=told, plan=life.planning),
+        elsewhere=True,
+        script=scripted(route.agent, route.tool),
     )
     run_dir = layout.logs(life.id, life.attempt)
     try:

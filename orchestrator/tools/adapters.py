@@ -40,7 +40,7 @@ from orchestrator.tools.invocation import (
 )
 from orchestrator.tools.output import Said, read
 from orchestrator.tools.protocols import CLIENTS
-from orchestrator.tools.routing import Route, shell_argv
+from orchestrator.tools.routing import Route, scripted, shell_argv
 from orchestrator.tools.speaking import client
 
 
@@ -77,7 +77,8 @@ class SpecAdapter:
         session: Session = Session(),
     ) -> Invocation:
         given = bool(route.tool.result_schema) and route.mode != "interactive"
-        prompt = compose_prompt(task, route.agent, root, session, given=given)
+        script = scripted(route.agent, route.tool)
+        prompt = compose_prompt(task, route.agent, root, session, given=given, script=script)
         values = placeholders(task, route, root, run_dir, prompt, session.id)
         if not os.path.isdir(values["cwd"]):
             raise CannotStart(f"cwd '{task.cwd}' is not a folder")

@@ -115,18 +115,26 @@ def compose_prompt(
     session: Session = Session(),
     elsewhere: bool = False,
     given: bool = False,
+    script: bool = False,
 ) -> str:
     """The prompt as the tool gets it: the agent's instructions, the task's text or its prompt_file,
     the files to read first, and what its answer must fit unless the tool is ``given`` that. A
     session that is resumed has all that already and is only told to go on. ``elsewhere``: it has no
-    path of this machine.
+    path of this machine. ``script``: the tool runs the task's text, and what is said besides is
+    comments in it.
     """
-    text = _prompt(task, agent, root, session, elsewhere, given)
+    text = _prompt(task, agent, root, session, elsewhere, given, script)
     return f"{text.rstrip()}\n\n{planning.REQUEST}" if session.plan else text
 
 
 def _prompt(
-    task: Task, agent: Agent, root: str, session: Session, elsewhere: bool, given: bool
+    task: Task,
+    agent: Agent,
+    root: str,
+    session: Session,
+    elsewhere: bool,
+    given: bool,
+    script: bool,
 ) -> str:
     if session.resume and session.told:
         return session.told
@@ -141,17 +149,30 @@ def _prompt(
         for path in context:
             project_path(root, path)
         listed = "".join(f"- {path if elsewhere else _as_told(root, path)}\n" for path in context)
-        text = f"{text.rstrip()}\n\nRead these files first:\n{listed}"
+        text = _below(text, f"Read these files first:\n{listed}", script)
     if task.result_schema and not given:
-        text = text.rstrip() + answers.request(schema_text(root, task.result_schema))
+        text = _below(text, answers.request(schema_text(root, task.result_schema)), script)
     if session.told:
         earlier = "An earlier attempt has worked on this; its files are as it left them. "
-        text = f"{text.rstrip()}\n\n{earlier if session.again else ''}{session.told}"
+        text = _below(text, f"{earlier if session.again else ''}{session.told}", script)
     if session.resume:  # the file may say something else by now
         ended = f" (it ended: {session.ended})" if session.ended else ""
         return f"Do this task again{ended}. Go on from where it stands now. The task:\n\n{text}"
     instructions = agent.profile or _guide(agent, root)
+    if script:
+        instructions = _commented(instructions)
     return f"{instructions.rstrip()}\n\n{text}" if instructions.strip() else text
+
+
+def _below(text: str, words: str, script: bool) -> str:
+    """A prompt, and below it what is said besides."""
+    words = words.lstrip("\n")
+    return f"{text.rstrip()}\n\n{_commented(words) if script else words}"
+
+
+def _commented(words: str) -> str:
+    """Words that a script may hold: whatever may end a line for its program begins a comment."""
+    return "".join(f"# {line}".rstrip() + "\n" for line in words.splitlines())
 
 
 def _guide(agent: Agent, root: str) -> str:

@@ -12,6 +12,7 @@ from orchestrator.model import gates, isolation
 from orchestrator.model import task as task_model
 from orchestrator.model.place import DIRECT, Place, places_of
 from orchestrator.model.sandbox import NEVER, PERMISSIONS, Bounds, Sandbox, at_least, within
+from orchestrator.patterns import regex
 from orchestrator.records import dataclass, replace
 from orchestrator.tools import levels, planning, taskenv
 from orchestrator.tools.protocols import CLIENTS
@@ -19,6 +20,13 @@ from orchestrator.tools.protocols import CLIENTS
 if TYPE_CHECKING:
     from orchestrator.model.config import Config
     from orchestrator.tools.specs import ToolSpec
+
+
+# A shell or Python, and options only: no script of its own, neither by -c nor as a file.
+_READS_SCRIPT = regex(
+    r"(?:\S*/)?(?:(?:a|ba|da|fi|k|mk|z)?sh|python[\d.]*)"
+    r"(?: [-+][abd-zA-Z]*o [a-z]+| --[a-z-]+| [-+][abd-zA-Z]*)*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +298,13 @@ def _for_tool(
 def edits(agent: config_model.Agent, tool: ToolSpec) -> bool:
     """Whether this role, by this tool, changes files: what the role says, else the tool's spec."""
     return bool(tool.edits) if agent.role.edits is None else agent.role.edits
+
+
+def scripted(agent: config_model.Agent, tool: ToolSpec) -> bool:
+    """Whether the prompt is the program itself: a shell or Python that is given nothing else to
+    run. Words for an agent would be commands there."""
+    argv = agent.command if tool.adapter == "shell" else tool.argv
+    return tool.prompt == "stdin" and bool(_READS_SCRIPT.fullmatch(" ".join(argv)))
 
 
 def undeclared(config: Config, tools: Mapping[str, ToolSpec]) -> list[str]:

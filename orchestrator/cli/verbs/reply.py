@@ -20,7 +20,7 @@ from orchestrator.errors import NotFound, Refused
 from orchestrator.files import asks, card, encodings, journals, results, scan, steering
 from orchestrator.files.asks import Ask
 from orchestrator.files.text import clean
-from orchestrator.model.config import Config
+from orchestrator.model.config import Agent, Config
 from orchestrator.model.question import misnumbered
 from orchestrator.model.status import ENDED, Status
 from orchestrator.model.units import plural
@@ -28,6 +28,7 @@ from orchestrator.queries import runs, whereabouts
 from orchestrator.queries.needs import needs_you
 from orchestrator.store import answering, moves, replying
 from orchestrator.store.transitions import Rehearsed, Store
+from orchestrator.tools.routing import scripted
 from orchestrator.tools.specs import Toolbox
 
 MARK = "# ------ your reply is above this line ------"
@@ -75,8 +76,8 @@ def command(
     An ended task starts again at once. A running one gets your words at its next turn if its tool
     can take them (claude), otherwise when its attempt ends. A waiting one gets them when it
     starts. A reply is not a retry: afterwards the task has all its retries again. A tool that
-    cannot resume a session gets the task and your words. If the agent asked a question, a number
-    picks one of the options.
+    cannot resume a session gets the task and your words; a shell runs the task again, with your
+    words as comments. If the agent asked a question, a number picks one of the options.
 
     An agent that asks while it is running waits for your answer: a number picks an option (1
     allows); other words deny and tell it what to do instead.
@@ -236,7 +237,12 @@ def _how(app: App, task_id: str, status: Status, config: Config, toolbox: Toolbo
     goes_on = (
         tool is not None and tool.can_resume and (read.get("session") or not journal.attempt.ended)
     )
-    how = "same session" if goes_on else "a new session, which gets the task and your words"
+    agent = config.agents.get(str(journal.acting.get("agent"))) or Agent("", ())
+    how = "a new session, which gets the task and your words"
+    if goes_on:
+        how = "same session"
+    elif tool is not None and scripted(agent, tool):
+        how = f"{tool.name} runs the task again, with your words as comments in it"
     number = journal.next_attempt
     if status is Status.RUNNING:
         running = journal.attempt.ended is None
