@@ -162,6 +162,7 @@ def test_names_that_are_taken(project, tmp_path):
     project.run("new", "x", "--id", "a")
     told, done = (project.run("new", "x", "--id", "a", *more, code=1) for more in (["-n"], []))
     assert told.stderr == done.stderr and "already a task 'a'" in told.stderr
+    assert "already a task 'a'" in project.run("new", "x", "--id", "A", code=1).stderr
     project.run("new", "x y z")
     name = project.run("new", "x y z", "-n").stderr.split("work/inbox/")[1].split(".yaml")[0]
     made = project.run("new", "x y z").stdout

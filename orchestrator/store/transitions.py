@@ -141,6 +141,7 @@ class Store:
         if why:
             raise Refused(f"the id '{task_id}' {why}", "choose another with --id")
         self.check_free(task_id)
+        self._refuse_twin(task_id)
         self.judged(task_id, folder)
         self.prepare()
         path = self.layout.file(folder, task_id + suffix)
@@ -191,6 +192,17 @@ class Store:
                 raise Taken(
                     f"a task '{task_id}' has run here before", "choose another name with --id"
                 )
+
+    def _refuse_twin(self, task_id: str) -> None:
+        """`Taken` if a task waits whose id differs by case only: a watcher takes one of the two."""
+        key = ids.key(task_id)
+        for status in (Status.INBOX, Status.HELD):
+            for other, _ in scan.task_names(self.layout.folder(status)):
+                if ids.key(other) == key:
+                    raise Taken(
+                        f"there is already a task '{other}' in {status}/",
+                        "choose another name with --id",
+                    )
 
     @property
     def trust(self) -> Trust:
