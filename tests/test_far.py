@@ -131,4 +131,6 @@ def test_an_attempt_that_its_leash_ended_is_lost_whoever_says_that_all_of_it_is_
     end = {"cause": "leash", "code": 0}
     assert says(farm, taken(farm), State("finished", W, "w1", end=end, done=True))
     farm.near.settled("a", "review")
-    assert "lost" in farm.near.result("a")["reason"]
+    reason = farm.near.result("a")["reason"]
+    assert "lost: its worker w1 (farm) ended it after 1.2s (the leash)" in reason
+    assert "supervisor" not in reason

@@ -263,6 +263,7 @@ def test_what_ran_before_the_data_was_lost_is_not_offered_again(farm):
     farm.worker("w2")
     farm.near.settled("a", "review")
     assert farm.near.result("a")["outcome"] == "lost"
+    assert "w1 (farm) has not said again what it runs" in farm.near.result("a")["reason"]
     assert runs.read_text() == "a\n"
 
 
@@ -291,6 +292,8 @@ def test_a_worker_that_is_gone_for_good_is_given_up_and_never_meets_its_successo
     whole = Path(f"{lives}.first").read_text().rpartition("\n")[0]  # it was killed at any moment
     assert float(lives.read_text()) > float(whole.splitlines()[-1])
     assert farm.log("a", 2) == b"again\n"
+    (lost,) = farm.near.events("task_retrying", "a")
+    assert "its worker w1 (farm) has not been heard of for" in lost["summary"]
     if fate == "frozen":
         first.send(signal.SIGCONT)
         first.says("had given up on it")

@@ -177,6 +177,11 @@ def end_of(data: Mapping[str, Any]) -> dict[str, Any]:
     return end
 
 
+def lost_at(name: str, farm: str) -> str:
+    """Who lost an attempt, for people."""
+    return f"its worker {name} ({farm})" if name else f"its worker ({farm})"
+
+
 def _number(value: Any, most: int, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise Nonsense(f"an end whose {name} is not a number")

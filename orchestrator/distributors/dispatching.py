@@ -26,6 +26,7 @@ from orchestrator.distributors.dispatches import (
     Nonsense,
     Piece,
     State,
+    lost_at,
     piece_from,
     record_name,
     state_from,
@@ -70,6 +71,7 @@ class QueueHandle:
     ) -> None:
         self._farm, self._order, self._on_started = farm, order, on_started
         self._started = facts is not None and bool(facts.started)
+        self._worker = str(facts.started.get("worker", "")) if facts else ""  # what it is called
         self._offered_to = _offered_to(facts)
         self._journal = order.journal
         self.dispatch = str(order.portable["dispatch"])
@@ -196,7 +198,7 @@ class QueueHandle:
         if state.told != self._told:
             self._told, self._cursor = state.told, ""
         if state.state == LOST:
-            return AttemptEnd("lost")
+            return self._lost("was given up by an earlier watcher")
         if state.state == OFFERED:
             await self._while_offered(record, state)
             return None
@@ -240,7 +242,9 @@ class QueueHandle:
             if self._absent < self._patience:
                 return
             if self._ran:
-                await self._give_up(revision)
+                await self._give_up(
+                    revision, "has not said again what it runs since the broker lost its data"
+                )
                 return
         await self._offer(revision)
         self._absent = 0.0
@@ -279,7 +283,10 @@ class QueueHandle:
 
     async def _while_running(self, record: Record, state: State) -> None:
         if self._is_late:
-            await self._give_up(record.revision)
+            silent = f"has not been heard of for {show_duration(self._silent)}"
+            stubborn = "was told to end it, and goes on"
+            late = silent if self._silent > self._patience else stubborn
+            await self._give_up(record.revision, late)
         elif self._cancelled() and not state.cancel:
             wanted = state.but(cancel=True)
             if await self._farm.engine.write(self._name, wanted.bytes(), record.revision):
@@ -287,12 +294,17 @@ class QueueHandle:
             else:
                 self.wake()
 
-    async def _give_up(self, revision: int | None) -> None:
-        """Nobody hears of its worker any more; if it comes back, the record tells it."""
+    async def _give_up(self, revision: int | None, why: str) -> None:
+        """It is waited for no longer; if its worker comes back, the record tells it."""
         lost = State(LOST, self._state.worker, self._state.name)
         if await self._farm.engine.write(self._name, lost.bytes(), revision):
-            raise Ended(AttemptEnd("lost"))
+            raise Ended(self._lost(why))
         self.wake()
+
+    def _lost(self, why: str) -> AttemptEnd:
+        """What is said of it: ``why`` goes on after its worker's name."""
+        worker = lost_at(self._state.name or self._worker, self._farm.name)
+        return AttemptEnd("lost", message=f"{worker} {why}; only its logs so far are here")
 
     async def _withdraw(
         self, revision: int | None, end: Mapping[str, Any] = CANCELLED_UNCLAIMED

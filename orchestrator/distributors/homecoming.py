@@ -17,6 +17,7 @@ from orchestrator.distributors.dispatches import (
     Nonsense,
     State,
     blob,
+    lost_at,
     record_name,
     state_from,
     worker_topic,
@@ -26,6 +27,7 @@ from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.home import NotHome
 from orchestrator.distributors.incoming import Incoming
 from orchestrator.model.attempt import AttemptEnd, end_from
+from orchestrator.model.units import show_duration
 from orchestrator.store.ledger import append_record
 
 ASKED_MOST = 3  # how often what is missing of an end is asked for again
@@ -47,7 +49,7 @@ class Homecoming:
         # It was brought home, or withdrawn, by a watcher that was killed before it could say so
         # here.
         if state.done:
-            return self._recorded(state.end)
+            return self._recorded(state.end, name=state.name)
         end = dict(state.end)
         try:
             missing = await self._incoming.missing(end)
@@ -66,7 +68,7 @@ class Homecoming:
         if missing:
             why = f"{', '.join(missing)} did not arrive from {state.name}"
             end |= {"cause": "not_home", "message": why}
-        return self._recorded(end, home=not missing)
+        return self._recorded(end, home=not missing, name=state.name)
 
     async def _ask_again(self, record: Record, state: State) -> None:
         if time.monotonic() < self._ready_to_ask:
@@ -77,12 +79,22 @@ class Homecoming:
         await self._farm.engine.write(self._name, again.bytes(), record.revision)
         await self._farm.engine.notify(worker_topic(state.worker), self._dispatch)
 
-    def _recorded(self, end: Mapping[str, Any], home: bool = True) -> AttemptEnd:
+    def _recorded(self, end: Mapping[str, Any], home: bool = True, name: str = "") -> AttemptEnd:
         if end["cause"] in UNKNOWN:  # the coordination records it
             self.home = home
-            return AttemptEnd("lost")
+            return AttemptEnd("lost", message=self._lost(end, name))
         self.record(end, home)
         return end_from({"record": "exit", **end})
+
+    def _lost(self, end: Mapping[str, Any], name: str) -> str:
+        """What its worker says of an end that nobody can account for."""
+        why = "says that its supervisor there was killed"
+        if end["cause"] == "leash":
+            leash = show_duration(self._farm.leash)
+            why = f"ended it after {leash} (the leash) without the broker"
+        elif end.get("message"):
+            why = f"says: {end['message']}"
+        return f"{lost_at(name, self._farm.name)} {why}; what it had done until then has come back"
 
     def record(self, end: Mapping[str, Any], home: bool = True) -> None:
         """Write the end into the journal. What is not ``home`` stays with its worker."""

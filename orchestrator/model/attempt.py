@@ -14,7 +14,8 @@ class AttemptEnd:
     ``silence``, ``log_limit``, ``leash`` (its worker had lost touch with the broker); ``not_home``
     (it ran elsewhere, and what it did did not come back); ``not_installed`` or ``start`` (it could
     not be executed, ``message`` says why, ``errno`` is the system's number if that was not the
-    task's fault); ``lost`` (its supervisor was killed; nobody knows)."""
+    task's fault); ``lost`` (nobody knows: its supervisor was killed or, as ``message`` then says,
+    another machine cannot tell)."""
 
     cause: str
     code: int | None = None
@@ -34,7 +35,8 @@ class AttemptEnd:
 def end_from(record: Mapping[str, Any]) -> AttemptEnd:
     """The end that a journal's ``exit`` or ``lost`` record describes."""
     if record.get("record") == "lost":
-        return AttemptEnd("lost", leftovers=record.get("leftovers", 0))
+        message, leftovers = str(record.get("message", "")), record.get("leftovers", 0)
+        return AttemptEnd("lost", message=message, leftovers=leftovers)
     return AttemptEnd(
         record.get("cause", ""),
         record.get("code"),

@@ -171,8 +171,10 @@ class SpecAdapter:
         """An attempt that was ended from outside. What the program complained of last may be why it
         never ended."""
         outcome, retry, reason = CAUSES[end.cause]
-        if end.cause == "lost" and (fault := _fault(run_dir)):
-            reason = FAILED.replace("{}", fault)
+        if end.cause == "lost":
+            reason = one_line(end.message, 300) or reason
+            if fault := _fault(run_dir):
+                reason = FAILED.replace("{}", fault)
         stopped = replace(
             base,
             outcome=outcome,
