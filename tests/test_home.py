@@ -121,6 +121,12 @@ def test_a_worker_that_changed_nothing_sends_nothing(both):
     assert both.place.work(both.entry, both.told, []) == ("", b"")
 
 
+def test_a_worker_whose_attempt_did_not_begin_sends_nothing(both):
+    """There is no tree: why it did not begin is told, and not that."""
+    told = {**both.told, "code": {**both.told["code"], "commit": "0" * 40}}
+    assert both.place.work(both.entry, told, []) == ("", b"")
+
+
 @pytest.mark.parametrize("lie", ["another parent", "two parents", "another commit", "dotgit", "dotdot", "no bundle", "mode", "dash"])  # fmt: skip
 def test_what_a_lying_worker_sends_is_refused(both, lie):
     folder = both.work()

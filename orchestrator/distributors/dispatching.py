@@ -392,8 +392,8 @@ class QueueHandle:
         if piece.log:
             self._incoming.write(piece)
         elif self._asked < ASKED_MOST and not self._started and self._state.state not in OVER:
-            self._asked += 1
             await self._outgoing.code(piece.has)
+            self._asked += 1
             await self._farm.engine.notify(worker_topic(self._state.worker), self.dispatch)
 
 

@@ -89,7 +89,8 @@ class Sending:
         except (OrchestratorError, packing.TooMuch) as error:
             why = getattr(error, "message", None) or str(error)
             kept = f"its work stays on {self._hub.name} in {self._entry.folder}: {why}"
-            return document | {"cause": end.cause or "not_home", "message": kept}
+            message = f"{end.message}; {kept}" if end.message else kept
+            return document | {"cause": end.cause or "not_home", "message": message[:2000]}
         for what, data in (("work", bundle), ("made", files)):
             if data:
                 await self._hub.engine.store(blob(self._entry.dispatch, what), data)

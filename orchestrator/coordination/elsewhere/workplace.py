@@ -174,8 +174,8 @@ class Workplace:
         Raises `GitFailed` or OSError.  ``given`` are files that were only lent.
         """
         code = told["code"]
-        if code["kind"] != "git" or not code.get("back"):
-            return "", b""
+        if code["kind"] != "git" or not code.get("back") or not os.path.lexists(entry.tree):
+            return "", b""  # nothing is to come back, or it did not begin
         index, path, base = f"{entry.folder}/index", f"{entry.folder}/work.bundle", code["commit"]
         private = self._store.at(work_tree=entry.tree, index=index)
         ref = f"{RESULT}/{entry.dispatch}"
