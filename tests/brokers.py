@@ -159,12 +159,13 @@ def broker_of(kind: str, folder: Path, **more: Any) -> Broker:
 
 
 class Link:
-    """A line to a broker that can be cut in one direction.  What is sent then arrives once it is mended, as over TCP."""
+    """A line to a broker that can be cut in one direction.  What is sent then arrives once it is mended, as over TCP.
+    ``delay`` is how many seconds everything takes each way."""
 
     THERE, BACK = "there", "back"
 
     def __init__(self, broker: Broker) -> None:
-        self._broker, self._cut = broker, ""
+        self._broker, self._cut, self.delay = broker, "", 0.0
         self._server = socket.create_server(("127.0.0.1", 0))
         self._mended = threading.Event()
         self._mended.set()
@@ -207,5 +208,6 @@ class Link:
             while data := source.recv(1 << 16):
                 if self._cut == direction:
                     self._mended.wait()
+                time.sleep(self.delay)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)

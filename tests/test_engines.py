@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import json
 import os
 import re
 import subprocess
@@ -14,11 +15,18 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from brokers import ALL, KINDS, Broker, broker_of, free_port, missing
+from brokers import ALL, KINDS, Broker, Link, broker_of, free_port, missing
 from conftest import ROOT
 
-from orchestrator.distributors.engines import choice
-from orchestrator.distributors.engines.base import Down, Engine, epoch, has_password, shown
+from orchestrator.distributors.engines import choice, nats
+from orchestrator.distributors.engines.base import (
+    CARDS_MOST,
+    Down,
+    Engine,
+    epoch,
+    has_password,
+    shown,
+)
 from orchestrator.distributors.engines.choice import engine, lacking
 
 
@@ -186,7 +194,7 @@ async def _into_redis(url: str, rubbish: bytes) -> None:
         await redis.xadd("orc:event:d1", {"x": rubbish})
         await redis.set("orc:blob:d1.work", rubbish)
         await redis.hset("orc:rec:d.d1", mapping={"r": rubbish, "v": rubbish})
-        await redis.hset("orc:cards", rubbish, rubbish)
+        await redis.hset("orc:cards", rubbish[:100], rubbish)
 
 
 async def _into_nats(url: str, rubbish: bytes) -> None:
@@ -222,6 +230,97 @@ def test_what_another_program_put_there_is_skipped_or_the_broker_is_down(kind, r
                 await asked
         await there.append("d1", b"after")
         assert (await here.events("d1", ""))[-1][1] == b"after"
+
+    try:
+        ask(broker.url, work)
+    finally:
+        broker.close()
+
+
+@pytest.mark.engines
+def test_what_is_too_large_does_not_leave_the_broker(tmp_path):
+    """Redis holds values of 512 MB: a worker's account may fill the broker, and not who reads it."""
+    if why := missing("redis"):
+        pytest.skip(why)
+    broker, large = Broker("redis", tmp_path), b"x" * (8 << 20)
+
+    async def work(here: Engine, there: Engine) -> None:
+        from redis.asyncio import Redis
+
+        third = Redis.from_url(broker.url)
+        await third.hset("orc:rec:d.d1", mapping={"v": large, "r": "7"})
+        await third.hset("orc:rec:d.d2", mapping={"v": "x", "r": large})
+        await third.xadd("orc:event:d1", {large: "x", "v": large})
+        await third.set("orc:blob:d1.work", large)
+        await third.set("orc:blob:d2.work", "1 5")
+        await third.set("orc:blob:d2.work:1", large)
+        await third.hset("orc:cards", mapping={"w1": large, large: "x", "w2": "card"})
+        before = (await third.info("stats"))["total_net_output_bytes"]
+        known = await here.read("d.d1")
+        assert known is not None and (known.value, known.revision) == (b"", 7)
+        with pytest.raises(Down):
+            await here.read("d.d2")
+        await there.append("d1", b"after")
+        assert [data for _, data in await here.events("d1", "")] == [b"", b"after"]
+        assert [await here.load(f"{name}.work", 1 << 20) for name in ("d1", "d2")] == [None, None]
+        assert await here.cards() == {"w2": b"card"}
+        await here.drop("d2", ["d2.work"])
+        assert (await third.info("stats"))["total_net_output_bytes"] - before < 1 << 20
+        await third.aclose()
+
+    try:
+        ask(broker.url, work)
+    finally:
+        broker.close()
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_large_comes_over_a_long_line_too(kind, tmp_path, monkeypatch):
+    """It takes as long as its pieces do: each of them has the time of an answer."""
+    if why := missing(kind):
+        pytest.skip(why)
+    broker = Broker(kind, tmp_path)
+    link, large = Link(broker), os.urandom(6 << 20)
+
+    async def work(here: Engine, there: Engine) -> None:
+        await there.connect()
+        link.delay = 0.01
+        monkeypatch.setattr(nats, "PATIENCE", 0.1)  # 6 of it are over long before
+        await here.store("d1.work", large)
+        assert await there.load("d1.work", 1 << 26) == large
+
+    try:
+        ask(link.url, work)
+    finally:
+        link.close()
+        broker.close()
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("kind", ALL)
+def test_of_a_flood_of_cards_so_many_are_read(kind, tmp_path):
+    if why := missing(kind):
+        pytest.skip(why)
+    broker = broker_of(kind, tmp_path)
+
+    async def flood(there: Engine) -> None:
+        await there.show("w", b"card")
+        names = [f"w{number}" for number in range(2 * CARDS_MOST)]
+        if kind == "folder":
+            for name in names:
+                (tmp_path / "mounted/orchestrator/card" / name).write_bytes(b"card")
+        elif kind == "redis":
+            await there._client.hset("orc:cards", mapping=dict.fromkeys(names, "card"))
+        else:
+            for name in names:
+                await there._nats.publish(f"$KV.orc_cards.{name}", b"card")
+            await there._nats.flush()
+
+    async def work(here: Engine, there: Engine) -> None:
+        await flood(there)
+        found = await here.cards()
+        assert len(found) == CARDS_MOST + 1 and set(found.values()) == {b"card"}
 
     try:
         ask(broker.url, work)
@@ -362,6 +461,25 @@ def accounts(kind: str) -> str:
     return text.replace("worker on >...", "worker on >secret-of-worker") + "\n"
 
 
+async def _has_the_broker_offer(worker: Any, subject: str) -> None:
+    """Ask it for what one has put there, and for more, with an offer's subject for its answers."""
+    order = b"an order of a worker's own"
+    asked = {
+        "$JS.API.DIRECT.GET.orc_events": b'{"last_by_subj": "orc.event.d2"}',
+        "$JS.API.STREAM.MSG.GET.orc_events": b'{"last_by_subj": "orc.event.d2"}',
+        "orc.event.d2": order,
+        "again.d2": order,
+    }
+    republish = {"src": "again.d2", "dest": f"{subject}again"}
+    stream = {"name": "again", "subjects": ["again.d2"], "republish": republish}
+    await worker.append("d2", order)
+    await worker._nats.request("$JS.API.STREAM.CREATE.again", json.dumps(stream).encode())
+    for number, (topic, words) in enumerate(asked.items()):
+        await worker._nats.publish(topic, words, reply=f"{subject}{number}")
+    while (await worker._js.stream_info("orc_offers")).state.messages < len(asked):
+        await asyncio.sleep(0.02)
+
+
 @pytest.mark.engines
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_worker_s_account_can_do_its_work_and_make_no_offers(kind, tmp_path):
@@ -397,7 +515,12 @@ def test_a_worker_s_account_can_do_its_work_and_make_no_offers(kind, tmp_path):
         )
         with pytest.raises(Down):
             await worker.push("p", "d2", b"an order of a worker's own")
+        if kind == "nats":
+            await _has_the_broker_offer(worker, "orc.offer.148de9c5a7a44d19.d2")
         assert await watcher.pull("p") is None
+        await watcher.push("p", "d3", b"x")
+        offer = await worker.pull("p")
+        assert offer is not None and offer.dispatch == "d3"
         await watcher.drop("d1", ["d1.work"])
         await watcher.close()
         await worker.close()

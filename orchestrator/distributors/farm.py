@@ -15,7 +15,8 @@ from orchestrator.records import dataclass
 @dataclass(slots=True)
 class Farm:
     """A broker with workers, for one work directory. Times are seconds; ``trouble`` is why it does
-    not answer. ``epoch`` names the broker's data, as last read."""
+    not answer. ``epoch`` names the broker's data, as last read. ``crowded`` is whether it has the
+    cards of more workers than are read."""
 
     name: str
     engine: Engine
@@ -28,5 +29,6 @@ class Farm:
     epoch: str = ""
     trouble: str = ""
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    crowded: bool = False
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)  # a worker took or ended something

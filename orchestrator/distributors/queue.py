@@ -17,7 +17,7 @@ from orchestrator import waiting
 from orchestrator.distributors.base import ExecutionHandle, Order
 from orchestrator.distributors.dispatches import watcher_topic
 from orchestrator.distributors.dispatching import QueueHandle
-from orchestrator.distributors.engines.base import Down, Engine, epoch, has_password
+from orchestrator.distributors.engines.base import CARDS_MOST, Down, Engine, epoch, has_password
 from orchestrator.distributors.engines.choice import engine, lacking
 from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.home import Home
@@ -191,6 +191,8 @@ class QueueDistributor:
                 cards = await farm.engine.cards()
                 farm.trouble = ""
                 now = loop.time()
+                farm.crowded = len(cards) > CARDS_MOST
+                seen = {worker: seen[worker] for worker in cards if worker in seen}
                 for worker, card in cards.items():
                     if worker not in seen or seen[worker][0] != card:
                         seen[worker] = (card, now)
@@ -256,7 +258,9 @@ def _card(card: bytes, silent: float, lease: float) -> dict[str, Any]:
 
 def _write_workers(layout: Layout, farm: Farm) -> None:
     jobs = farm.offering.waiting()
-    document = {"broker": farm.trouble, "workers": farm.workers, "jobs": jobs}
+    document: dict[str, Any] = {"broker": farm.trouble, "workers": farm.workers, "jobs": jobs}
+    if farm.crowded:
+        document["crowded"] = CARDS_MOST
     path = workers_file(layout, farm.name)
     try:
         smallfiles.put(layout, path, json.dumps(document).encode(), "workers", sync=False)

@@ -53,6 +53,11 @@ def command(app: App, names: tuple[str, ...], as_json: bool) -> None:
     for name, told in found.items():
         if told.get("broker"):
             app.console.out(f"{name}: the broker does not answer: {told['broker']}")
+        if told.get("crowded"):
+            app.console.out(
+                f"{name}: the broker has the cards of more than {told['crowded']} workers; only so"
+                " many are read (anyone with the workers' account may write them)"
+            )
         jobs = told.get("jobs") or {}
         for says in jobs.values():
             app.console.out(f"{name}: a worker is to be started: {says}")

@@ -30,6 +30,10 @@ ACK_WAIT = (
     30.0  # seconds after which an offer that was pulled and not acknowledged is given to another
 )
 AT_ONCE = 16  # events of one answer
+# Whoever has an account at the broker may put larger things there: nobody reads them.
+OFFER_MOST = RECORD_MOST = EVENT_MOST = 1 << 20  # bytes of one
+CARD_MOST = 16 << 10  # bytes of a worker's card; a longer one is left out
+CARDS_MOST = 1000  # workers whose cards are read
 EPOCH = bytes_regex(rb"[0-9a-f]{32}\Z")
 
 
@@ -109,7 +113,7 @@ class Engine(Protocol):
         """A worker's card; an empty one takes it away."""
 
     async def cards(self) -> dict[str, bytes]:
-        """The cards of all workers."""
+        """The cards of all workers; of more than `CARDS_MOST`, those of one more."""
 
 
 async def epoch(engine: Engine) -> str:

@@ -29,8 +29,13 @@ from orchestrator.distributors.engines.base import (
     ACK_WAIT,
     AT_ONCE,
     BLOB_MOST,
+    CARD_MOST,
+    CARDS_MOST,
+    EVENT_MOST,
     KEPT,
+    OFFER_MOST,
     PATIENCE,
+    RECORD_MOST,
     Down,
     Offer,
     Record,
@@ -46,8 +51,6 @@ Answer = TypeVar("Answer")
 KINDS = ("record", "event", "blob", "offer", "taken", "note", "card", "log", "new")
 RECORDS, EVENTS, BLOBS, OFFERS, TAKEN, NOTES, CARDS, LOGS, NEW = KINDS
 REVISIONS = 32  # of a record that are kept
-RECORD_MOST = 1 << 20
-FRAME_MOST = 1 << 20  # bytes of one event
 NOTES_MOST = 1 << 18  # bytes of words of one topic, after which its file begins anew
 LISTEN = 0.25  # seconds between looks for words
 _NUMBER = regex(r"[0-9]{12}\Z")  # of a revision
@@ -206,7 +209,7 @@ class FolderEngine:
                 continue  # another was faster
             try:
                 os.utime(target)
-                return Offer(name, opening.read_bytes(target, FRAME_MOST), target)
+                return Offer(name, opening.read_bytes(target, OFFER_MOST), target)
             except opening.NotAFile:
                 atomic.remove_tree(target)
             except FileNotFoundError:
@@ -319,9 +322,9 @@ class FolderEngine:
     async def cards(self) -> dict[str, bytes]:
         def every() -> dict[str, bytes]:
             found = {}
-            for name in _names(f"{self._root}/{CARDS}"):
+            for name in _names(f"{self._root}/{CARDS}")[: CARDS_MOST + 1]:
                 try:
-                    found[name] = opening.read_bytes(f"{self._root}/{CARDS}/{name}", FRAME_MOST)
+                    found[name] = opening.read_bytes(f"{self._root}/{CARDS}/{name}", CARD_MOST)
                 except (FileNotFoundError, opening.NotAFile):
                     continue
             return found
@@ -427,7 +430,7 @@ def _frame(path: str, at: int) -> bytes | None:
         return None
     try:
         size = int.from_bytes(os.pread(fd, HEAD, at).rjust(HEAD, b"\xff"), "big")
-        if size > FRAME_MOST:
+        if size > EVENT_MOST:
             return None
         data = os.pread(fd, size, at + HEAD)
         return data if len(data) == size else None

@@ -13,6 +13,8 @@ from orchestrator.distributors.engines.base import (
     ACK_WAIT,
     AT_ONCE,
     BLOB_MOST,
+    CARD_MOST,
+    CARDS_MOST,
     KEPT,
     OFFERED,
     PATIENCE,
@@ -26,6 +28,10 @@ OFFERS, EVENTS, RECORDS, BLOBS, CARDS = (
     f"orc_{name}" for name in ("offers", "events", "records", "blobs", "cards")
 )
 
+# What `push` puts above an offer. Who may make none can still ask the broker for something, and name
+# an offer's subject as the place for its answer: such a one has other headers, or none.
+PUSHED = {"Nats-Expected-Stream": OFFERS}
+CHUNK = 128 << 10  # bytes of a blob that the client sends at once
 IDLE = (
     3600.0  # seconds after which the broker forgets a pool that nobody pulls from; its offers stay
 )
@@ -47,15 +53,15 @@ class NatsEngine:
         self._lock = asyncio.Lock()
         self._why = ""  # the last error that the client told
 
-    async def _ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def _ask(self, work: Callable[[], Awaitable[Any]], size: int = 0) -> Any:
+        """``size`` is how many bytes travel: each piece of them may take as long as any answer."""
         try:
             if self._nats is not None and not (self._nats.is_connected or self._nats.is_closed):
                 raise TimeoutError  # it is connecting again by itself
             if not self._ready:
                 await self._prepare()
-            async with asyncio.timeout(
-                PATIENCE * 6
-            ):  # no task of its own, whose error nobody would hear
+            # no task of its own, whose error nobody would hear
+            async with asyncio.timeout(PATIENCE * (6 + size / CHUNK)):
                 return await waiting.heeding(work())
         except Exception as error:  # the client says in many ways that it does not understand
             self._ready = False  # a broker that lost its data has no streams and consumers either
@@ -186,10 +192,15 @@ class NatsEngine:
             self._pools.add(pool)
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{OFFERS}.pool-{pool}"
         asked = json.dumps({"batch": 1, "no_wait": True}).encode()
-        message = await self._nats.request(subject, asked, timeout=PATIENCE, old_style=True)
-        if (message.headers or {}).get("Status") or not message.reply:
-            return None
-        return Offer(message.subject.rpartition(".")[2], message.data, message)
+        for _ in range(AT_ONCE):
+            message = await self._nats.request(subject, asked, timeout=PATIENCE, old_style=True)
+            headers = message.headers or {}
+            if headers.get("Status") or not message.reply:
+                break
+            if headers == PUSHED:
+                return Offer(message.subject.rpartition(".")[2], message.data, message)
+            await message.ack_sync()
+        return None
 
     async def acknowledge(self, offer: Offer) -> None:
         message: Any = offer.token
@@ -250,7 +261,7 @@ class NatsEngine:
     async def store(self, name: str, data: bytes) -> None:
         if len(data) > BLOB_MOST:
             raise ValueError(f"{name} has more than {BLOB_MOST >> 20} MiB")
-        await self._ask(lambda: self._objects.put(name, data))
+        await self._ask(lambda: self._objects.put(name, data), len(data))
 
     async def load(self, name: str, most: int) -> bytes | None:
         from nats.js.errors import NotFoundError
@@ -258,14 +269,26 @@ class NatsEngine:
         async def get() -> bytes | None:
             try:
                 info = await self._objects.get_info(name)
-                if (info.size or 0) > most:
-                    return None
-                found = await self._objects.get(name)
             except NotFoundError:
                 return None
-            return bytes(found.data or b"")
+            size = int(info.size or 0)
+            return None if size > most else await self._pieces(str(info.nuid), size)
 
-        return await self._ask(get)  # type: ignore[no-any-return]
+        return await self._ask(get, most)  # type: ignore[no-any-return]
+
+    async def _pieces(self, mark: str, size: int) -> bytes | None:
+        """A blob of so many bytes. The client's own `get` believes no size: it reads all that is
+        there."""
+        found = bytearray()
+        if size:
+            subject = f"$O.{BLOBS}.C.{mark}"
+            pieces = await self._js.subscribe(subject, ordered_consumer=True)
+            try:
+                while len(found) < size:
+                    found += (await pieces.next_msg(PATIENCE)).data
+            finally:
+                await pieces.unsubscribe()
+        return bytes(found) if len(found) == size else None
 
     async def drop(self, dispatch: str, blobs: list[str]) -> None:
         from nats.js.errors import NotFoundError
@@ -297,23 +320,22 @@ class NatsEngine:
     async def show(self, worker: str, card: bytes) -> None:
         if card:
             await self._ask(lambda: self._cards.put(worker, card))
-        else:
-            await self._ask(lambda: self._cards.purge(worker))
+        else:  # the client's own `purge` leaves a mark, which everybody reads for a week
+            subject = f"$KV.{CARDS}.{worker}"
+            await self._ask(lambda: self._js.purge_stream(f"KV_{CARDS}", subject=subject))
 
     async def cards(self) -> dict[str, bytes]:
-        from nats.js.errors import KeyNotFoundError, NoKeysError
-
         async def every() -> dict[str, bytes]:
             found: dict[str, bytes] = {}
+            watching = await self._cards.watchall(ignore_deletes=True)
             try:
-                names = await self._cards.keys()
-            except NoKeysError:
-                return found
-            for name in names:
-                try:
-                    found[name] = (await self._cards.get(name)).value or b""
-                except KeyNotFoundError:
-                    continue
+                async for entry in watching:
+                    if entry is None or len(found) > CARDS_MOST:
+                        break
+                    if len(entry.value or b"") <= CARD_MOST:
+                        found[entry.key] = entry.value or b""
+            finally:
+                await watching.stop()
             return found
 
         return await self._ask(every)  # type: ignore[no-any-return]

@@ -11,9 +11,13 @@ from orchestrator.distributors.engines.base import (
     ACK_WAIT,
     AT_ONCE,
     BLOB_MOST,
+    CARD_MOST,
+    CARDS_MOST,
+    EVENT_MOST,
     KEPT,
     OFFERED,
     PATIENCE,
+    RECORD_MOST,
     Down,
     Offer,
     Record,
@@ -23,6 +27,7 @@ from orchestrator.distributors.engines.base import (
 CHUNK = 1 << 19
 IDLE = int(ACK_WAIT * 1000)  # in milliseconds, as Redis has it
 GROUP = "workers"
+HEAD_MOST = 64  # bytes of what is said of a blob
 OFFERS, MARKS, RECORDS, EVENTS, BLOBS, NOTES, CARDS = (
     f"orc:{name}" for name in ("offer", "offered", "rec", "event", "blob", "note", "cards")
 )
@@ -32,6 +37,39 @@ if ARGV[2] == '' then if r then return 0 end r = 0 elseif r ~= ARGV[2] then retu
 redis.call('HSET', KEYS[1], 'v', ARGV[1], 'r', r + 1)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return r + 1
+"""
+# What is too long does not leave the broker: it is looked at before it is read.
+_READ = """
+if redis.call('HEXISTS', KEYS[1], 'v') == 0 then return false end
+local v = ''
+if redis.call('HSTRLEN', KEYS[1], 'v') <= tonumber(ARGV[1]) then v = redis.call('HGET', KEYS[1], 'v') end
+if redis.call('HSTRLEN', KEYS[1], 'r') > 32 then return {v, ''} end
+return {v, redis.call('HGET', KEYS[1], 'r')}
+"""
+_EVENTS = """
+local found, at = {}, ARGV[1]
+while #found < tonumber(ARGV[2]) do
+  local entry = redis.call('XRANGE', KEYS[1], at, '+', 'COUNT', 1)[1]
+  if not entry then break end
+  local value, at_value = '', false
+  for number, text in ipairs(entry[2]) do
+    if number % 2 == 1 then at_value = text == 'v'
+    elseif at_value and #text <= tonumber(ARGV[3]) then value = text end
+  end
+  found[#found + 1] = {entry[1], value}
+  at = '(' .. entry[1]
+end
+return found
+"""
+_CARDS = """
+local found = {}
+for _, name in ipairs(redis.call('HRANDFIELD', KEYS[1], ARGV[1])) do
+  if #name <= 100 and redis.call('HSTRLEN', KEYS[1], name) <= tonumber(ARGV[2]) then
+    found[#found + 1] = name
+    found[#found + 1] = redis.call('HGET', KEYS[1], name)
+  end
+end
+return found
 """
 _PUSH = """
 local old = redis.call('GET', KEYS[2])
@@ -128,10 +166,9 @@ class RedisEngine:
         await self._ask(lambda redis: redis.xdel(key, entry))
 
     async def read(self, name: str) -> Record | None:
-        value, revision = await self._ask(
-            lambda redis: redis.hmget(f"{RECORDS}:{name}", ["v", "r"])
-        )
-        return None if value is None else Record(value, _whole(revision))
+        key = f"{RECORDS}:{name}"
+        found = await self._ask(lambda redis: redis.eval(_READ, 1, key, RECORD_MOST))
+        return None if found is None else Record(found[0], _whole(found[1]))
 
     async def write(self, name: str, value: bytes, revision: int | None) -> int | None:
         known = "" if revision is None else str(revision)
@@ -147,8 +184,9 @@ class RedisEngine:
     async def events(self, dispatch: str, after: str) -> list[tuple[str, bytes]]:
         start = f"({after}" if after else "-"
         key = f"{EVENTS}:{dispatch}"
-        found = await self._ask(lambda redis: redis.xrange(key, min=start, count=AT_ONCE))
-        return [(entry.decode(), fields.get(b"v", b"")) for entry, fields in found]
+        limits = (AT_ONCE, EVENT_MOST)
+        found = await self._ask(lambda redis: redis.eval(_EVENTS, 1, key, start, *limits))
+        return [(entry.decode(), value) for entry, value in found]
 
     async def store(self, name: str, data: bytes) -> None:
         if len(data) > BLOB_MOST:
@@ -165,17 +203,15 @@ class RedisEngine:
 
     async def load(self, name: str, most: int) -> bytes | None:
         async def get(redis: Any) -> bytes | None:
-            head = (await redis.get(f"{BLOBS}:{name}") or b"").split()
+            head = (await redis.getrange(f"{BLOBS}:{name}", 0, HEAD_MOST)).split()
             if len(head) != 2 or _whole(head[1]) > most:
                 return None
             pieces: list[bytes] = []
-            size = 0
-            for number in range(1, _whole(head[0]) + 1):
-                piece = await redis.get(f"{BLOBS}:{name}:{number}")
-                size += len(piece or b"")
-                if piece is None or size > most:
+            for start in range(0, _whole(head[1]), CHUNK):
+                key = f"{BLOBS}:{name}:{start // CHUNK + 1}"
+                pieces.append(await redis.getrange(key, 0, CHUNK))
+                if len(pieces[-1]) != min(CHUNK, _whole(head[1]) - start):
                     return None
-                pieces.append(piece)
             return b"".join(pieces)
 
         return await self._ask(get)  # type: ignore[no-any-return]
@@ -184,7 +220,7 @@ class RedisEngine:
         async def away(redis: Any) -> None:
             keys = [f"{EVENTS}:{dispatch}"]
             for name in blobs:
-                head = (await redis.get(f"{BLOBS}:{name}") or b"0").split()
+                head = (await redis.getrange(f"{BLOBS}:{name}", 0, HEAD_MOST) or b"0").split()
                 count = min(_whole(head[0]), BLOB_MOST // CHUNK + 1)
                 keys += [f"{BLOBS}:{name}"]
                 keys += [f"{BLOBS}:{name}:{number}" for number in range(1, count + 1)]
@@ -226,8 +262,10 @@ class RedisEngine:
             await self._ask(lambda redis: redis.hdel(CARDS, worker))
 
     async def cards(self) -> dict[str, bytes]:
-        found = await self._ask(lambda redis: redis.hgetall(CARDS))
-        return {name.decode("utf-8", "replace"): card for name, card in found.items()}
+        limits = (CARDS_MOST + 1, CARD_MOST)
+        found = await self._ask(lambda redis: redis.eval(_CARDS, 1, CARDS, *limits))
+        names = (name.decode("utf-8", "replace") for name in found[::2])
+        return dict(zip(names, found[1::2], strict=True))
 
 
 def _entries(found: Any) -> list[Any]:
