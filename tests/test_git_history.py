@@ -168,6 +168,13 @@ def test_what_a_filter_makes_of_it_nobody_can_tell(theirs):
     assert brought(here, text="prompt: made by the filter\n"), "too long to be read here"
 
 
+# Branches that have the task in another folder: of one it is the only file; and none that has it here.
+ELSEWHERE = (
+    "git -C ../theirs switch -qc was old; cd ../theirs; mkdir was; echo k >was/k; echo l >was/l; git add was; git commit -qm was;"
+    " git switch -qc will; cp ../task was/a.yaml; git add was; git commit -qm will;"
+    " git switch -q --orphan alone; cp ../task a.yaml; git add a.yaml; git commit -qm alone;"
+    " git branch -qf main old; cd ../here; git fetch -qp; rm -rf .git/logs/refs/remotes; git gc -q --prune=now"
+)
 WAYS = {
     "merge --no-commit": "git fetch -q; git merge -q --no-ff --no-commit origin/main",
     "cherry-pick, undone": "git fetch -q; git cherry-pick origin/main; git reset -q HEAD~1",
@@ -185,6 +192,8 @@ WAYS = {
     "another worktree": "git fetch -q; git worktree add -q ../tree origin/main; cp -r ../tree/inbox .",
     "a hook": "printf '#!/bin/sh\\ngit rm -q --cached inbox/a.yaml\\n' >.git/hooks/post-merge; chmod +x .git/hooks/post-merge; git pull -q --no-rebase",
     "a replaced commit": "git fetch -q; git replace HEAD origin/main; git checkout -q HEAD -- inbox; git reset -q; git rm -rq --cached inbox",
+    "a merge into a renamed folder, undone": f"{ELSEWHERE}; git switch -q -C main origin/was; git mv was inbox; git commit -qm mv; git pull -q --no-rebase origin will || git reset -q",
+    "a merge of a subtree, undone": f"{ELSEWHERE}; mkdir inbox; echo k >inbox/k; git add inbox; git commit -qm k; git pull -q --no-rebase --no-commit -X subtree=inbox --allow-unrelated-histories origin alone; git reset -q",
     "split index": "git update-index --split-index; git pull -q; git rm -q --cached inbox/a.yaml",
     "separate folder": "git pull -q; git reset -q HEAD~1; git init -q --separate-git-dir ../sep.git",
 }
@@ -193,13 +202,14 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_whichever_command_writes_it(theirs, way, monkeypatch):
     """Commands that leave the bytes in the folder, and mostly not in the index."""
-    run(theirs, "branch", "old", "HEAD~1")
-    run(theirs.parent, "clone", "-q", "-b", "old", str(theirs), "here")
-    here = theirs.parent / "here"
-    run(here, "branch", "-q", "-u", "origin/main")
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "t")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "t@example.org")
+    run(theirs, "branch", "old", "HEAD~1")
+    run(theirs.parent, "clone", "-q", "-b", "old", str(theirs), "here")
+    here = theirs.parent / "here"
+    (theirs.parent / "task").write_text(TEXT)
+    run(here, "branch", "-q", "-u", "origin/main")
     subprocess.run(["sh", "-ec", WAYS[way]], cwd=here, check=True, capture_output=True)
     assert (here / "inbox/a.yaml").read_text() == TEXT
     assert brought(here) and not brought(here, text=TEXT + "# mine\n")

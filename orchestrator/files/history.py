@@ -43,6 +43,7 @@ _BESIDE = tuple(
 )
 _MOST_LOGS, _MOST_MOVES = 1000, 2000  # logs of refs, and lines of each, that are read
 _OID = regex(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_GLOB = regex(r"[*?[\\]")
 _MOST_STORES = 16  # object stores that borrow from one another
 
 
@@ -222,7 +223,21 @@ def _is_kept(reader: git.Reader, inside: str, oid: str) -> bool:
     file that it tracks elsewhere is not asked about."""
     if f" {oid} ".encode() in reader.ask("ls-files", "-s", "-z").out:
         return False
-    return _kept_by(reader, inside, oid)[0]
+    return _is_moved(reader, inside, oid) or _kept_by(reader, inside, oid)[0]
+
+
+def _is_moved(reader: git.Reader, inside: str, oid: str) -> bool:
+    """Whether a commit from elsewhere, which no branch here has, brought this blob under this file
+    name to any folder: a merge that follows a renamed folder, or shifts a subtree, writes it
+    here."""
+    name = _GLOB.sub(r"\\\g<0>", os.path.basename(inside))
+    found = reader.ask(
+        *("log", "--ignore-missing", "--stdin", "--remotes", "--not", "--branches", "HEAD"),
+        *("--full-history", "-m", "--format=%H", "-n1", f"--find-object={oid}"),
+        *("--", f":(glob,icase)**/{name}"),
+        stdin="\n".join(_fetched(reader.repository)).encode(),
+    )
+    return bool(found.out.strip())
 
 
 def _is_stashed(reader: git.Reader, inside: str, oid: str) -> bool:
