@@ -583,6 +583,20 @@ def test_claiming_stops_when_git_comes_to_track_the_state(pulled, watch):
     project.settled("a", "done")
 
 
+@pytest.mark.parametrize("where", ["in the project", "in another repository"])
+def test_a_record_that_git_tracks_is_not_begun_with(project, tmp_path, where):
+    """Somebody has XDG_STATE_HOME lead there, or the home folder in git."""
+    folder = project.root if where == "in the project" else tmp_path / "home"
+    project.env |= {"XDG_STATE_HOME": str(folder / "state")}
+    project.run("watch", "--until-empty")
+    git(folder, "init", "-q")
+    (place,) = (folder / "state/orchestrator/projects").glob("*/place.json")
+    git(folder, "add", "-f", str(place))
+    said = project.run("watch", "--once", code=None).stderr
+    shown = "state/orchestrator" if where == "in the project" else str(place)
+    assert "git tracks" in said and f"git rm -r --cached {shown}," in said
+
+
 ROLE = "watch: {rescan: 300ms}\nagents:\n  sh: {tool: shell, command: [sh]}\n  r: {tool: shell, command: [cat], instructions: docs/role.md}\n"
 
 

@@ -101,7 +101,7 @@ def show(app: App, acceptance: Acceptance, files: Snapshot) -> None:
 
 def refuse_tracked(layout: Layout) -> None:
     """`Unusable` if git tracks what this machine believes: then a pull could write it."""
-    if path := origin.tracked_below(*layout.own):
+    if path := origin.tracked_below(*trust.believed_below(layout)):
         shown = layout.shown(path)
         raise Unusable(
             f"git tracks {shown}: a pull could change what this machine trusts",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.files import origin
+from orchestrator.files import origin, trust
 from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.layout import Layout
 
@@ -12,7 +12,7 @@ class StateGuard:
     alone."""
 
     def __init__(self, layout: Layout) -> None:
-        self._layout, self._tracked = layout, origin.Tracked(layout.own)
+        self._layout, self._tracked = layout, origin.Tracked(trust.believed_below(layout))
         self._aside = Aside()
         self.problem = ""
 

@@ -156,13 +156,15 @@ def tracked_below(*paths: str) -> str:
 
     A lock does not matter here: what the index says now is what counts.
     """
-    reals = [os.path.realpath(path) for path in paths]
+    specs: dict[git.Repository, list[str]] = {}
     try:
-        for repository in git.above(reals[0]):
-            inside = [os.path.relpath(real, repository.folder) for real in reals]
+        for real in map(os.path.realpath, paths):
+            for repository in git.above(real):
+                inside = os.path.relpath(real, repository.folder)
+                specs.setdefault(repository, []).append(f":(literal,icase){inside}")
+        for repository, below in specs.items():
             with git.reading(repository) as reader:
-                specs = [f":(literal,icase){path}" for path in inside]
-                listed = reader.ask("ls-files", "-z", "--", *specs).out
+                listed = reader.ask("ls-files", "-z", "--", *below).out
             for name in map(os.fsdecode, listed.split(b"\0")):
                 if name and os.path.basename(name) != ".gitkeep":
                     return os.path.join(repository.folder, name)
@@ -172,8 +174,8 @@ def tracked_below(*paths: str) -> str:
 
 
 def top_of(shown: str) -> str:
-    """``work/logs`` of a path below it."""
-    return "/".join(shown.split("/")[:2])
+    """``work/logs`` of a path below it; one outside the project as it is."""
+    return shown if os.path.isabs(shown) else "/".join(shown.split("/")[:2])
 
 
 @dataclass(slots=True)
@@ -186,8 +188,8 @@ class Tracked:
 
     def look(self) -> str:
         """One path that git tracks below; empty if there is none."""
-        seen = indexes(self.paths[0])
-        if seen is None:
+        seen = tuple(map(indexes, self.paths))
+        if None in seen:
             return self._found
         if seen != self._seen:
             self._seen, self._found = seen, tracked_below(*self.paths)

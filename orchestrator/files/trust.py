@@ -77,6 +77,12 @@ def folder_of(layout: Layout) -> str:
     return f"{home}/projects/{key}" if home else ""
 
 
+def believed_below(layout: Layout) -> tuple[str, ...]:
+    """The folders of which git must track nothing: this machine alone writes, and believes, what
+    lies there."""
+    return tuple(filter(None, (*layout.own, folder_of(layout))))
+
+
 def _made_here(layout: Layout) -> bool:
     """Whether ``.state/instance`` is the file it says it is, and no copy of it."""
     known_by = _known_by(layout)
