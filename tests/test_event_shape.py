@@ -72,6 +72,8 @@ def test_no_reader_stumbles(project: Project):
         for number, value in enumerate(SPOILT)
         if key not in ("event_id", "event")
     ]
+    big = {**GOOD, "event": "task_finished", "insertions": (1 << 62) - 1}
+    lines += [json.dumps({**big, "event_id": name, "task_id": name}) for name in "xyz"]
     folder = project.work / "events"
     folder.mkdir(exist_ok=True)
     (folder / f"{TS[:10]}.other-watch.jsonl").write_text("\n".join(lines) + "\n")
@@ -81,7 +83,8 @@ def test_no_reader_stumbles(project: Project):
     for words in (
         ["status"],
         ["events"],
-        ["report"],
+        ["report", "--since", "3000d"],
+        ["report", "--since", "3000d", "--html", "page.html"],
         ["list", "--last", "0"],
         ["doctor"],
         ["review"],

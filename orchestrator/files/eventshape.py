@@ -30,7 +30,7 @@ _TYPES: dict[str, type] = {
     **dict.fromkeys(("artifacts", "log_paths"), list),
     "usage": dict,
 }
-_LARGEST = 1 << 62
+_LARGEST = 10**12  # of a count: nothing has more, and SQLite can keep the sum of millions
 
 
 def fitted(event: Event | None) -> Event | None:
