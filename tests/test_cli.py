@@ -266,13 +266,22 @@ def test_paths_are_links_on_a_terminal_only(project):
     assert "\x1b" not in project.run("show", "a-b").stdout
 
 
-def test_the_service_is_a_unit_that_systemd_takes(project):
-    unit = project.root.parent / "orchestrator-acme.service"
+def test_the_service_is_a_unit_that_systemd_takes(tmp_path):
+    """It takes a path as it stands, but a word with its escapes."""
+    odd = """it's 100% "a\\x41" $HOME;#"""
+    project = Project(tmp_path / odd)
+    project.root.mkdir()
+    project.run("init")
+    project.env["PATH"] += f":/opt/{odd}\t/bin"
+    unit = tmp_path / "orchestrator-acme.service"
     unit.write_text(project.run("service").stdout)
-    assert (
-        "KillMode=process" in unit.read_text()
-        and f"WorkingDirectory={project.root}" in unit.read_text()
-    )
+    lines = dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line)
+    assert lines["KillMode"] == "process"
+    assert lines["WorkingDirectory"] == str(project.root).replace("%", "%%")
+    assert lines["Environment"].encode().decode("unicode_escape") == "PATH=" + project.env[
+        "PATH"
+    ].replace("%", "%%")
+    assert not set(lines["Environment"]) & set("\"' \t")
     if shutil.which("systemd-analyze"):
         done = subprocess.run(
             ["systemd-analyze", "verify", "--user", str(unit)],
@@ -282,6 +291,14 @@ def test_the_service_is_a_unit_that_systemd_takes(project):
             check=False,
         )
         assert str(unit) not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("end", ["\n", "\t", " ", "\\", "\u202e", "\r"])
+def test_a_path_that_no_unit_can_name(tmp_path, end):
+    project = Project(tmp_path / f"a{end}")
+    project.root.mkdir()
+    project.run("init")
+    assert "a unit file cannot name it" in project.run("service", code=None).stderr
 
 
 def test_wait(project, watch):

@@ -10,9 +10,14 @@ import click
 from orchestrator.cli.app import App
 from orchestrator.cli.options import examples, json_option
 from orchestrator.errors import Unusable
+from orchestrator.files.text import clean
+from orchestrator.patterns import bytes_regex, regex
 
+_NOT_PLAIN = bytes_regex(rb"[^!-~]|[\"'\\]")  # in a word
+# In a path, which systemd takes as it stands, with its spaces, quotes and backslashes.
+_NO_PATH = regex(r"[\n\t]|[ \\]\Z")
 # KillMode=process: stopping or restarting the service leaves agents alone; the next watcher adopts
-# them.
+# them. The colon: a dollar in the program's path is a dollar.
 UNIT = """\
 # {home}/.config/systemd/user/{name}.service
 # systemctl --user daemon-reload && systemctl --user enable --now {name}
@@ -21,7 +26,7 @@ Description=orchestrator watch in {root}
 
 [Service]
 WorkingDirectory={root}
-ExecStart={python} -P -m orchestrator watch --quiet
+ExecStart=:{python} -P -m orchestrator watch --quiet
 Environment=PATH={path}
 KillMode=process
 Restart=on-failure
@@ -46,9 +51,11 @@ def command(app: App, as_json: bool) -> None:
     Stopping the service does not stop running agents: the next watcher takes them over.
     """
     root = app.layout.root
-    if "\n" in root:
+    if _NO_PATH.search(root) or root != clean(root):
         raise Unusable(
-            "the project's path has a line break, which a unit file cannot name", "move the project"
+            "the project's path has a line break, a tab, a space or backslash at its end, or what"
+            " nobody sees; a unit file cannot name it",
+            "move the project",
         )
     name = "orchestrator-" + "".join(
         char if char.isalnum() or char in "-_" else "-" for char in os.path.basename(root)
@@ -56,9 +63,9 @@ def command(app: App, as_json: bool) -> None:
     unit = UNIT.format(
         home="~",
         name=name,
-        root=_escaped(root),
-        python=_escaped(sys.executable),
-        path=_escaped(os.environ.get("PATH", os.defpath)),
+        root=root.replace("%", "%%"),
+        python=_word(sys.executable),
+        path=_word(os.environ.get("PATH", os.defpath)),
     ).rstrip("\n")
     if as_json:
         app.console.json("service", {"name": f"{name}.service", "unit": unit})
@@ -66,6 +73,7 @@ def command(app: App, as_json: bool) -> None:
         app.console.block(unit)
 
 
-def _escaped(text: str) -> str:
-    """As unit files want it: % begins a specifier, white space ends a word."""
-    return text.replace("%", "%%").replace(" ", "\\x20")
+def _word(text: str) -> str:
+    """As unit files want a word: % begins a specifier, and what is not plain is its bytes."""
+    plain = _NOT_PLAIN.sub(lambda found: b"\\x%02x" % ord(found[0]), os.fsencode(text))
+    return plain.decode().replace("%", "%%")
