@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from conftest import Project, wait_until
 
+from orchestrator.cli.screen import report_page
 from orchestrator.cli.screen.live_page import LivePage
 from orchestrator.queries.live import critical
 from orchestrator.store import quotas
@@ -156,11 +157,32 @@ def test_it_is_drawn_light_and_dark(report):
     assert backgrounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}
 
 
+def unlocked(page: str) -> str:
+    """The page without its rule for scripts."""
+    text, count = re.subn('<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    assert count == 1
+    return text
+
+
+def test_a_text_that_became_html_runs_nothing(tmp_path):
+    """Texts are set as text; should one ever get past that, the browser still runs only our script."""
+    into = (
+        "<img src=x onerror='document.title=`taken`'><script>document.title='taken'</script></body>"
+    )
+    path = tmp_path / "page.html"
+    for base in ("", "board"):
+        harmed = report_page.page("acme-api", [], base).replace("</body>", into)
+        path.write_text(harmed)
+        assert "<title>acme-api</title>" in chromium(tmp_path, "--dump-dom", path.as_uri())
+    path.write_text(unlocked(harmed))
+    assert "<title>taken</title>" in chromium(tmp_path, "--dump-dom", path.as_uri())
+
+
 def probe(report: Path, asked: str = "getComputedStyle(document.body).backgroundColor") -> Path:
     """The page with a line that tells what it is asked: which background it got."""
     path = report.with_name("probe.html")
     path.write_text(
-        report.read_text().replace(
+        unlocked(report.read_text()).replace(
             "</body>",
             f"<output></output><script>document.querySelector('output').textContent={asked}</script></body>",
         )
@@ -223,8 +245,9 @@ def test_a_question_at_the_end_of_a_turn_lies_in_the_lane_of_questions(project, 
     project.run("watch", "--until-empty")
     path = tmp_path / "r.html"
     project.run("report", "--html", str(path))
-    dom = chromium(tmp_path, "--dump-dom", path.as_uri())
+    dom = chromium(tmp_path, "--dump-dom", f"{path.as_uri()}#task=constructor")
     assert "? asks <b>1</b>" in dom and "? review <b>1</b>" in dom
+    assert not re.search(r'<dialog[^>]* open=""', dom)  # a name of the language is no task's
 
 
 def test_an_empty_report(project, tmp_path):

@@ -1,13 +1,14 @@
 "use strict";
 // Draws what orchestrator tells it: a "live" document, a "past" one, and the "tasks" that can be opened.  They stand in this file, or
-// come again and again as scripts beside it, each of which is one call of orchestrator(document).  All texts are set as text.
+// come again and again as scripts beside it, each of which is one call of orchestrator(document).  All texts are set as text.  Objects
+// that are asked for others' names have no prototype: a task may be called constructor.
 const $ = id => document.getElementById(id), SVG = document.querySelector("svg").namespaceURI;
-const base = document.body.dataset.base, known = {live: null, past: null, tasks: {}}, drawn = {};
+const base = document.body.dataset.base, known = {live: null, past: null, tasks: {__proto__: null}}, drawn = {};
 const address = new URLSearchParams(location.hash.slice(1)), STEP = 200;
 const narrow = matchMedia("(max-width: 34rem)"), CARDS = () => narrow.matches ? 3 : 8;
 const room = name => Math.max(280, $(name).clientWidth);  // pixels: what is drawn for them keeps the size of its words
-const SIGNS = {running: "▶", retrying: "▶", waiting: "·", asks: "?", review: "?", done: "✓", succeeded: "✓", failed: "✗", invalid: "✗", timed_out: "✗", lost: "✗", cancelled: "○", held: "‖", budget: "$"};
-const COLOUR = {succeeded: "var(--good)", done: "var(--good)", running: "var(--live)", retrying: "var(--live)", cancelled: "var(--warn)", review: "var(--warn)", asks: "var(--warn)", held: "var(--warn)", waiting: "var(--c7)"};
+const SIGNS = {__proto__: null, running: "▶", retrying: "▶", waiting: "·", asks: "?", review: "?", done: "✓", succeeded: "✓", failed: "✗", invalid: "✗", timed_out: "✗", lost: "✗", cancelled: "○", held: "‖", budget: "$"};
+const COLOUR = {__proto__: null, succeeded: "var(--good)", done: "var(--good)", running: "var(--live)", retrying: "var(--live)", cancelled: "var(--warn)", review: "var(--warn)", asks: "var(--warn)", held: "var(--warn)", waiting: "var(--c7)"};
 const colour = word => COLOUR[word] || "var(--bad)";
 
 function el(name, facts, ...inside) {
@@ -270,7 +271,7 @@ function join() {
 
 // -- what comes ----------------------------------------------------------------------------------------------------------------------
 function told(doc) {
-  if (doc.kind === "tasks") { known.tasks = doc.tasks; known.stamp = doc.stamp; }
+  if (doc.kind === "tasks") { known.tasks = {__proto__: null, ...doc.tasks}; known.stamp = doc.stamp; }
   if (doc.kind === "rows") { earlier = withWords(doc.rows); if (known.past) join(); }
   if (doc.kind === "past") { known.past = doc; fresh = withWords(doc.rows); if (earlier) join(); }
   if (doc.kind === "live") known.live = doc;

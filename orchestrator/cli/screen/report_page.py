@@ -3,6 +3,8 @@ frame, ``report.js`` draws it."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 import re
@@ -36,16 +38,25 @@ def page(name: str, documents: Sequence[Mapping[str, Any]], base: str = "") -> s
     and ``BASE.tasks.js`` beside it again and again (a page that was opened from a disk may load
     scripts, and fetch nothing else).
     """
+    script = _read("report.js")
     parts = {
         "version": __version__,
         "title": escape(one_line(name)),
         "base": escape(base),
-        "script": _read("report.js"),
+        "allowed": _allowed(script, base),
+        "script": script,
         "data": embedded(documents),
     }
     return re.sub(
         r"\{(%s)\}" % "|".join(parts), lambda found: parts[found[1]], _read("report.html")
     )  # in one pass: what is put in is not looked at again
+
+
+def _allowed(script: str, base: str) -> str:
+    """What the browser may run for the page: its own script and, with a ``base``, what that loads.
+    So a text that got in as HTML would run nothing, and the browser sends nothing."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'" + (" 'strict-dynamic'" if base else "")
 
 
 def _read(name: str) -> str:
@@ -156,13 +167,13 @@ def _bars(
                 y -= height
                 shapes.append(
                     f'<rect x="{x + step * 0.12:.1f}" y="{y:.1f}" width="{step * 0.76:.1f}"'
-                    f' height="{height:.1f}" fill="{colour}"><title>{day} {escape(name)}:'
+                    f' height="{height:.1f}" fill="{colour}"><title>{escape(day)} {escape(name)}:'
                     f" {_figure(amount, unit)}</title></rect>"
                 )
         if place % every == 0:
             shapes.append(
                 f'<text x="{x + step / 2:.1f}" y="{HEIGHT - 3}"'
-                f' text-anchor="middle">{day[5:]}</text>'
+                f' text-anchor="middle">{escape(day[5:])}</text>'
             )
     key = "".join(
         f'<span><i style="background:{colour}"></i>{escape(name or "-")}</span>'
