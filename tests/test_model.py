@@ -38,6 +38,10 @@ from orchestrator.model.task import Task, first_line, task_from
             "\u0e17\u0e33",
             "\u0661-fix",
             "\u0131s\u0131",
+            "2024\u0433\u043e\u0434",
+            "2\u0939\u093f",
+            "\u05e9\u05b8\u05c1\u05dc\u05d5\u05b9\u05dd",
+            "q\u0302\u0301",
         ),
     ],
 )
@@ -67,6 +71,15 @@ def test_good_ids(text):
         ("x.\u0441lean-up", "mixes"),
         ("\u0391lpha", "mixes"),
         *((f"fi{char}x", "mixes") for char in "\u0585\u13a5\u0261\ua4f3\u0661\u2cad\u0939"),
+        *(
+            (f"fi{char}x", "mixes")
+            for char in "\u0459\u042c\u04cf\u0475\u0451\u03f2\u03ac\u03c3\u1d04\ua731\u01c0"
+        ),
+        *((f"fi{mark}x", "mixes") for mark in "\u0307\u2d7f\u1039\u17d2\u05b0\u0bcd"),
+        *(
+            (f"{text}", "mixes")
+            for text in ("j\u0307", "\u1ecb\u0307", "\u0456\u0307", "2\u09ea", "2\u2d7f")
+        ),
         *((f"fi{char}x", "stands for") for char in "\uff58\ufb01\xb2\u2170\u02e3\u017f\u2460"),
         *((f"fi{char}x", "nobody sees") for char in "\ufe0f\u034f\u3164\u115f\u180b\U000e0100"),
     ],

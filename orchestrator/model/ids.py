@@ -14,14 +14,15 @@ from orchestrator.model import names
 from orchestrator.patterns import regex
 
 MAX_BYTES = 120
-# Letters that look like Latin ones, of alphabets whose other letters may stand beside those (Δx):
-# between Latin letters nobody sees which is meant.
-_TWINS = frozenset("аеорсухіјѕԁһԛԝАВЕКМНОРСТУХІЈЅԌοανικυρχΑΒΕΖΗΙΚΜΝΟΡΤΥΧɑɡɩ")
+# Latin letters that look like others; so do small capitals.
+_TWINS = frozenset("ɑɡɩƖǀǃ")
+# Greek letters that look like no Latin one, and may stand beside those (Δx).
+_GREEK = frozenset("ΓΔΘΛΞΠΣΦΨΩβδθλμξπφψ")
 # Whose letters and digits may stand beside Latin ones, by the first word of their names; "DIGIT" is
 # 0 to 9.
-_BESIDE = frozenset(
-    "LATIN DIGIT CYRILLIC GREEK CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA HANGUL BOPOMOFO".split()
-)
+_BESIDE = frozenset("LATIN DIGIT CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA HANGUL BOPOMOFO".split())
+_SMALL = " SMALL CAPITAL "
+_DOTTED = regex("[ijıȷɨʝіј][^\\w._-]*\u0307")  # a dot that these have, or get, without a trace
 # Letters and marks that take no room, or are an empty place.
 _UNSEEN = regex(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -52,26 +53,41 @@ def problem(task_id: str) -> str:
         why = (
             f"contains {twin!a} ({name}), which stands for other characters"
             if _stands_in(twin)
-            else f"mixes {twin!a} ({name}) with Latin letters"
+            else f"mixes {twin!a} ({name}) with other letters or digits"
         )
         return f"{why}; two ids must not look like one"
     return names.problem(task_id)
 
 
 def _twin(text: str) -> str:
-    """A letter or digit that stands in a word with Latin letters and looks like one, or is of
-    another script than may stand there, or one that only stands in for others; else empty."""
+    """A letter, mark or digit that looks like another or like nothing where it stands (beside Latin
+    letters, or digits, those of other scripts), or one that only stands in for others; else
+    empty."""
     for word in re.split(r"[._-]", text):
-        scripts = {char: _script(char) for char in word if char.isalnum()}
-        if "LATIN" in scripts.values():
-            for char, script in scripts.items():
-                if char in _TWINS or script not in _BESIDE:
+        if word.isascii():
+            continue
+        scripts = {char: _script(char) for char in word}
+        letters = {script for char, script in scripts.items() if char.isalpha()}
+        for char, script in scripts.items():
+            if char.isalnum():
+                alien = script not in _BESIDE and char not in _GREEK
+                if "LATIN" in letters and (alien or char in _TWINS or _SMALL in _name(char)):
                     return char
+                if char.isdecimal() and script != "DIGIT" and "DIGIT" in scripts.values():
+                    return char
+            elif script != "COMBINING" and script not in letters:
+                return char
+    if dotted := _DOTTED.search(unicodedata.normalize("NFD", text)):
+        return dotted[0][-1]
     return next(filter(_stands_in, text), "")
 
 
 def _script(char: str) -> str:
-    return unicodedata.name(char, "").partition(" ")[0]
+    return _name(char).partition(" ")[0]
+
+
+def _name(char: str) -> str:
+    return unicodedata.name(char, "")
 
 
 def _stands_in(char: str) -> bool:
