@@ -222,8 +222,10 @@ def test_status_keeps_looking(project):
         assert looker.wait(10) == 130
 
 
-def on_a_terminal(project, *words: str, seconds: float = 20.0, enough: bytes = b"") -> bytes:
-    """What a verb writes to a terminal, to its end or until there is enough of it."""
+def on_a_terminal(
+    project, *words: str, seconds: float = 20.0, enough: bytes = b"", typed=lambda seen: b""
+) -> bytes:
+    """What a verb writes to a terminal, to its end or until there is enough of it. ``typed``: what a person types who sees so much."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 100, 0, 0))
     process = subprocess.Popen(
@@ -240,6 +242,7 @@ def on_a_terminal(project, *words: str, seconds: float = 20.0, enough: bytes = b
     try:
         while time.monotonic() < end and not (enough and enough in data):
             data += os.read(parent, 1 << 16)
+            os.write(parent, typed(data))
     except OSError:  # its end
         pass
     interrupted = time.monotonic() + 20

@@ -571,6 +571,45 @@ def test_an_attempt_accepts_nothing(project, tmp_path, words):
     assert "only a person can" in out.read_text()
 
 
+def brought(pulled) -> tuple[Project, str]:
+    """A project whose settings git has brought, and what CI would say to accept them."""
+    project, other = pulled
+    push(other, {"work/orchestrator.yaml": BASE + HOOK})
+    git(project.root, "pull", "-q")
+    project.run("new", "demo: work 10ms", "--id", "a", "--agent", "demo")
+    return project, refused(project).split("--accept ")[1].split()[0]
+
+
+@pytest.mark.parametrize("how", ["yes", "no", "another text by then"])
+def test_a_person_at_the_watchers_terminal_is_asked(pulled, how):
+    project, _ = brought(pulled)
+    asked = []
+
+    def typed(seen: bytes) -> bytes:
+        if asked or b"[y/N]" not in seen:
+            return b""
+        asked.append(seen)
+        if how.startswith("another"):
+            project.config(BASE + HOOK.replace("evil", "worse"))
+        return b"n\r" if how == "no" else b"y\r"
+
+    seen = on_a_terminal(project, "watch", "--until-empty", typed=typed)
+    assert b"+- {run: [touch, evil]}" in asked[0] and b"came through git" in asked[0]
+    assert (b"were not accepted" in seen) is (how != "yes")
+    assert project.where("a") == ("done" if how == "yes" else "inbox")
+    assert not (project.root / "worse").exists()
+
+
+def test_an_attempt_says_no_yes_to_settings_of_another_project(pulled):
+    """Nor where it makes itself a terminal, and where the checksum is right."""
+    project, checksum = brought(pulled)
+    project.env |= {TAG: "x"}
+    assert "only a person can" in refused(project, "--accept", checksum)
+    seen = on_a_terminal(project, "watch", "--until-empty", enough=b"[y/N]")
+    assert b"only a person can" in seen and b"[y/N]" not in seen
+    assert project.where("a") == "inbox"
+
+
 def test_claiming_stops_when_git_comes_to_track_the_state(pulled, watch):
     project, _ = pulled
     watch()
