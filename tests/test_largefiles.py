@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
 from orchestrator import waiting
-from orchestrator.coordination.intake import Intake, Invalid, RunFile, TaskFile
+from orchestrator.coordination.intake import (
+    Heavy,
+    Intake,
+    Invalid,
+    RunFile,
+    TaskFile,
+    understand,
+)
 from orchestrator.coordination.largefiles import LargeFiles, Verdict
 from orchestrator.coordination.news import About, Remark, RunBegun, Started
 from orchestrator.coordination.settings import Settings
@@ -83,6 +91,40 @@ def test_others_start_while_a_large_run_is_judged(tube):
     tube.run()
     told = [type(item) for item in tube.news if isinstance(item, (Started, RunBegun))]
     assert told[:2] == [Started, RunBegun]
+
+
+class Broken:
+    """Rules by which nothing can be judged."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    @property
+    def config(self):
+        raise self.error
+
+
+MACHINES = (
+    *(OSError(number, "x") for number in (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENOMEM)),
+    *(MemoryError(), RuntimeError("can't start new thread")),
+)
+FILES = OSError(errno.ENOENT, "x"), RuntimeError("x"), RecursionError(), KeyError("x")
+
+
+@pytest.mark.parametrize("error", [*MACHINES, *FILES], ids=repr)
+def test_whoever_is_to_blame_no_exception_stops_the_watcher(tube, error):
+    content = content_of(tube, "a", "agent: ok\nprompt: x\n")
+    with pytest.raises(type(error)) if error in MACHINES else nullcontext():
+        look = understand(tube.layout, Broken(error), "a.yaml", content)
+        assert isinstance(look, Invalid)
+        assert look.problems[0].message == f"internal error: {type(error).__name__}"
+
+
+@pytest.mark.parametrize("tasks, apart", [(200, False), (201, True)])
+def test_a_run_of_many_tasks_is_judged_apart(tube, judges, tasks, apart):
+    content_of(tube, "a", run_of(tasks))
+    look = Intake(tube.layout, judges._rules).look("a.yaml", renamed=True, light=True)
+    assert type(look) is (Heavy if apart else RunFile)
 
 
 def test_it_says_the_same_as_where_others_wait(tube, judges):

@@ -63,11 +63,13 @@ def test_never_what_the_tool_is_given_already():
 
 
 def test_a_tool_of_the_tasks_choice_does_not_get_what_the_role_was_trusted_with():
-    config = config_from(ROLE)
+    given = {"command": ["mine"], "secrets": {"GH_TOKEN": {"command": ["pass"]}}}
+    config = config_from({"agents": {"r": ROLE["agents"]["r"] | given}})
     (own,) = routes(Task("t", "p", agents=("r",)), config, TOOLS)
     (other,) = routes(Task("t", "p", agents=("r",), tool="codex"), config, TOOLS)
-    assert own.agent.permissions == "full" and own.agent.env
-    assert other.agent.permissions == "default" and not other.agent.env
+    assert own.agent.permissions == "full" and other.agent.permissions == "default"
+    assert own.agent.env and own.agent.command and own.agent.secrets
+    assert not (other.agent.env or other.agent.command or other.agent.secrets)
 
 
 def test_a_time_limit_has_a_ceiling():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -322,7 +323,9 @@ def test_only_the_tip_of_the_trusted_branch_counts(pulled):
         file.write("from_git: {trusted: origin/main}\n")
     push(other, {"work/inbox/a.yaml": "agent: sh\nprompt: touch a.ran\n"})
     git(project.root, "pull", "-q")
-    assert "it is the same in origin/main (" in project.run("why", "a").stdout
+    commit = git(project.root, "rev-parse", "--short=10", "origin/main").strip()
+    said = project.run("why", "a").stdout
+    assert re.search(rf"it is the same in origin/main \({commit}, fetched [0-9.]+m?s ago\)", said)
     project.run("watch", "--until-empty")
     assert project.where("a") == "done"
     push(other, {"work/inbox/b.yaml": evil(project)})
