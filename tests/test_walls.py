@@ -239,6 +239,9 @@ HEAVY = {
     "unhashable-twins": b"prompt: x\nlabels: [{}, "
     + b", ".join(b"%d" % n for n in range(19_000))
     + b"]\n",
+    "one-unlike-all": b"prompt: x\nlabels: [{}, "
+    + b", ".join(b"a%d" % n for n in range(19_000))
+    + b"]\n",
     "lists-of-lists": b"prompt: x\nlabels: ["
     + b", ".join(b"[%d]" % n for n in range(9_000))
     + b"]\n",
