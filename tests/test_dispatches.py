@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import shlex
 import socket
 import threading
@@ -16,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.coordination.elsewhere import worker
 from orchestrator.coordination.elsewhere.spool import Spool
-from orchestrator.coordination.elsewhere.worker import pools_of
+from orchestrator.coordination.elsewhere.worker import Worker, pools_of
 from orchestrator.coordination.elsewhere.workorder import order_of, route_of
 from orchestrator.distributors import dispatching, packing
 from orchestrator.distributors.dispatches import (
@@ -31,6 +33,7 @@ from orchestrator.distributors.dispatches import (
     state_from,
 )
 from orchestrator.distributors.dispatching import QueueHandle
+from orchestrator.distributors.farm import Farm
 from orchestrator.distributors.launcher import LauncherDistributor
 from orchestrator.distributors.launchers.base import Refuses, Seen, Start, holes, job_from
 from orchestrator.distributors.launchers.commands import commands_from, run
@@ -279,6 +282,23 @@ def test_what_a_blob_of_files_costs_is_bounded():
         tracemalloc.stop()
 
 
+def test_a_spool_that_has_no_room_takes_nothing_and_says_so_once(tmp_path, monkeypatch):
+    told: list[str] = []
+    spool = Spool(str(tmp_path / "spool"))
+    made = Worker(SimpleNamespace(spool=spool, tell=told.append), ["shell"], [], 1)
+    monkeypatch.setattr(worker, "ROOM", 1 << 62)
+    assert not asyncio.run(made._fill()) and not asyncio.run(made._fill())
+    assert len(told) == 1 and "has room" in told[0]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            spool.create("0" * 32, b"order")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert spool.create("0" * 32, b"order").order() == b"order"
+
+
 def test_a_worker_serves_every_choice_of_its_labels():
     pools = pools_of(["claude", "shell"], ["gpu", "big"])
     assert pools[0] == "claude+big+gpu" and pools[-1] == "shell" and len(pools) == 8
@@ -321,6 +341,16 @@ def test_what_passes_while_a_watcher_cannot_look_counts_as_one_lease_at_most(mon
     now[0] += 0.5
     assert handle._passed() == 0.5
     assert handle._patience > farm.leash + 2 * farm.lease
+
+
+def test_who_may_read_is_no_sign_that_others_may_write():
+    """As a watcher with the workers' account: it sees their cards, and makes no offers."""
+    made = Farm("farm", SimpleNamespace(), "0" * 32, 1.0, 4.0, "git", None, None)
+    made.tell("d1", "no permission")
+    made.tell("cards", "")
+    assert made.trouble == "no permission"
+    made.tell("d1", "")
+    assert not made.trouble
 
 
 START = Start("0" * 32, ("orchestrator", "-C", "/a b", "worker", "--once", "0" * 32), ("gpu",))

@@ -161,11 +161,15 @@ class Spool:
         """A folder for a dispatch, on disk when this returns; FileExistsError if there is one."""
         entry = Entry(f"{self.folder}/{dispatch}")
         os.mkdir(entry.folder, 0o700)
-        for name in ("", f"/{ARTIFACTS}", f"/{OWN}"):
-            os.mkdir(f"{entry.run_dir}{name}", 0o700)
-        atomic.write_temporary(f"{entry.folder}/order.json", order, mode=0o600)
-        atomic.sync_folder(entry.folder)
-        atomic.sync_folder(self.folder)
+        try:
+            for name in ("", f"/{ARTIFACTS}", f"/{OWN}"):
+                os.mkdir(f"{entry.run_dir}{name}", 0o700)
+            atomic.write_temporary(f"{entry.folder}/order.json", order, mode=0o600)
+            atomic.sync_folder(entry.folder)
+            atomic.sync_folder(self.folder)
+        except OSError:
+            entry.remove()  # else the offer, when it comes again, would look as if it were taken
+            raise
         return entry
 
     def entries(self) -> list[Entry]:

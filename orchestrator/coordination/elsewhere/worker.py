@@ -21,6 +21,7 @@ from orchestrator.errors import Unusable
 POLL, POLL_MOST = 2.0, 8.0  # seconds between looks for offers, if nobody says that there are some
 SHOWN = 2.0  # seconds between two of a worker's cards
 LABELS_MOST = 6
+ROOM = 32 << 20  # bytes that the spool folder's disk must have left for one more attempt
 
 
 def pools_of(tools: list[str], labels: list[str]) -> list[str]:
@@ -45,6 +46,7 @@ class Worker:
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._beats = 0
+        self._full = ""  # what was told of a disk that takes nothing more
         self.leaving = 0  # 1: nothing more is taken, 2: at once
 
     async def run(self, until_empty: bool = False) -> None:
@@ -99,6 +101,8 @@ class Worker:
     async def _fill(self) -> bool:
         """Take offers while there are slots; whether any was taken."""
         found = False
+        if not self._has_room():
+            return found
         for pool in self.pools:
             while self._busy() < self.slots and not self.leaving:
                 try:
@@ -109,8 +113,31 @@ class Worker:
                 if offer is None:
                     break
                 found = True
-                await self._take(offer)
+                try:
+                    await self._take(offer)
+                except OSError as error:  # nobody has it: the broker gives it to another in a while
+                    self._tell_full(error.strerror or str(error))
+                    return found
         return found
+
+    def _has_room(self) -> bool:
+        """Whether one more attempt could have a folder. One that was taken and had no room would
+        fail for it, whoever else could have had it."""
+        try:
+            disk = os.statvfs(self.hub.spool.folder)
+        except OSError as error:
+            self._tell_full(error.strerror or str(error))
+            return False
+        if disk.f_bavail * disk.f_frsize < ROOM:
+            self._tell_full(f"less than {ROOM >> 20} MiB are left")
+            return False
+        self._full = ""
+        return True
+
+    def _tell_full(self, why: str) -> None:
+        if why != self._full:
+            self.hub.tell(f"taking nothing until {self.hub.spool.folder} has room: {why}")
+        self._full = why
 
     async def _take(self, offer: Offer) -> None:
         """It is in the spool before it is claimed, and acknowledged when that is decided."""
@@ -191,7 +218,7 @@ class Worker:
                 "labels": self.labels,
                 "pools": self.pools[:100],
                 "slots": self.slots,
-                "busy": self._busy(),
+                "busy": self.slots if self._full else self._busy(),
                 "beat": self._beats,
             }
             try:
