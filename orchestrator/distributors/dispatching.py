@@ -146,6 +146,7 @@ class QueueHandle:
 
     async def _run(self) -> None:
         end = await self._until_over()
+        self._farm.tell(self.dispatch, "")
         self._close()  # frees the lock: its end is in the journal, or the coordination writes it
         # A watcher that has nothing more to do leaves with the last end: its worker would wait for
         # this word for minutes.
@@ -167,17 +168,17 @@ class QueueHandle:
                     return AttemptEnd("cancelled")
                 if self._farm.ready.is_set():
                     end = await self._look()
-                    self._farm.trouble = ""
+                    self._farm.tell(self.dispatch, "")
                     if end is not None:
                         return end
             except Ended as over:
                 return over.end
             except Down as error:
-                self._farm.trouble = error.message
+                self._farm.tell(self.dispatch, error.message)
             except (
                 OSError
             ) as error:  # this machine's disk: nothing is forgotten, and the next look tries again
-                self._farm.trouble = f"this machine: {error.strerror}"
+                self._farm.tell(self.dispatch, f"this machine: {error.strerror}")
             pause = min(max(self._farm.lease / 2, LOOK_LEAST), LOOK_MOST)
             await waiting.happened(self._wake, pause)
 

@@ -14,8 +14,8 @@ from orchestrator.records import dataclass
 
 @dataclass(slots=True)
 class Farm:
-    """A broker with workers, for one work directory. Times are seconds; ``trouble`` is why it does
-    not answer. ``epoch`` names the broker's data, as last read. ``crowded`` is whether it has the
+    """A broker with workers, for one work directory. Times are seconds; ``troubles`` is what
+    keeps whom from what they ask it. ``epoch`` names the broker's data, as last read. ``crowded`` is whether it has the
     cards of more workers than are read."""
 
     name: str
@@ -27,8 +27,19 @@ class Farm:
     home: Home
     offering: Offering
     epoch: str = ""
-    trouble: str = ""
+    troubles: dict[str, str] = field(default_factory=dict)
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     crowded: bool = False
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)  # a worker took or ended something
+
+    @property
+    def trouble(self) -> str:
+        """Why it does not answer; empty if it does."""
+        return next(iter(self.troubles.values()), "")
+
+    def tell(self, who: str, trouble: str) -> None:
+        """What ``who`` is kept by; empty: nothing. Who may read is no sign that others may write."""
+        self.troubles.pop(who, None)
+        if trouble:
+            self.troubles[who] = trouble

@@ -177,9 +177,10 @@ class QueueDistributor:
                 for handle in self._handles:
                     handle.wake()
                 await farm.engine.listen(watcher_topic(farm.project), heard)
+                farm.tell("words", "")
                 return
             except Down as error:
-                farm.trouble = error.message
+                farm.tell("words", error.message)
                 await asyncio.sleep(min(1.0, farm.lease))
 
     async def _watch_workers(self, farm: Farm) -> None:
@@ -189,7 +190,6 @@ class QueueDistributor:
         while True:
             try:
                 cards = await farm.engine.cards()
-                farm.trouble = ""
                 now = loop.time()
                 farm.crowded = len(cards) > CARDS_MOST
                 seen = {worker: seen[worker] for worker in cards if worker in seen}
@@ -203,8 +203,9 @@ class QueueDistributor:
                     for worker, card in cards.items()
                 }
                 await epoch(farm.engine)  # it does not expire while somebody watches
+                farm.tell("cards", "")
             except Down as error:
-                farm.trouble = error.message
+                farm.tell("cards", error.message)
             _write_workers(self.layout, farm)
             await _news(farm, max(CARDS, farm.lease / 2))
 

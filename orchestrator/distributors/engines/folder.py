@@ -95,9 +95,8 @@ class FolderEngine:
 
     def _prepare(self) -> None:
         if not os.path.isdir(os.path.dirname(self._root)):
-            raise OSError(
-                0, "there is no such folder here"
-            )  # a mount that is not there is not made
+            # a mount that is not there is not made
+            raise OSError(0, f"there is no folder {os.path.dirname(self._root)} here")
         _have(self._root)
         probe = f"{self._root}/{uuid.uuid4().hex}"
         atomic.write_temporary(probe, b"")
