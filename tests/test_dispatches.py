@@ -42,7 +42,7 @@ from orchestrator.distributors.queue import options_from
 from orchestrator.errors import Unusable
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import config_from
-from orchestrator.model.place import Place, place_from
+from orchestrator.model.place import DIRECT, Place, place_from
 from orchestrator.tools.invocation import CannotStart
 from orchestrator.tools.specs import load_tools
 
@@ -183,6 +183,15 @@ def test_an_agent_that_is_to_have_a_sandbox_here_is_refused():
         route_of(told, config_from(settings), load_tools(None).tools)
 
 
+def test_what_a_worker_has_taken_runs_there_whatever_its_own_settings_say():
+    """They may be those of a watcher's machine, whose agents are to run on others."""
+    agent = {**SETTINGS["agents"]["sh"], "on": "farm"}
+    settings = {**SETTINGS, "agents": {"sh": agent}, "distributors": {"farm": {"kind": "queue"}}}
+    told = opened(envelope({**PLAIN, "prompt": "x"}))
+    task, route = route_of(told, config_from(settings), load_tools(None).tools)
+    assert task.on == "direct" and route.place == DIRECT
+
+
 @pytest.mark.parametrize("asked, has", [(1 << 10, 1 << 10), (1 << 40, 2 << 20)])
 def test_of_two_log_limits_the_smaller_counts(tmp_path, asked, has):
     """It ends the attempt: a log that is cut again and again would be sent again and again."""
@@ -197,7 +206,7 @@ def test_of_two_log_limits_the_smaller_counts(tmp_path, asked, has):
 def test_what_is_too_long_or_no_commit_is_no_event():
     assert piece_from(Piece("stdout", 0, data=b"x" * (256 << 10)).bytes()).data
     assert len(piece_from(Piece(has=("a" * 40,) * 300).bytes()).has) == 200
-    longest = b'{"has": []' + b" " * (1 << 20) + b"}"
+    longest = b'{"has": []' + b" " * (16 << 10) + b"}"
     for wrong in (Piece("stdout", 0, data=b"x" * (257 << 10)), Piece(has=("--all",)), Piece("../x")):  # fmt: skip
         with pytest.raises(Nonsense):
             piece_from(wrong.bytes())
@@ -287,7 +296,7 @@ def test_a_spool_that_has_no_room_takes_nothing_and_says_so_once(tmp_path, monke
     spool = Spool(str(tmp_path / "spool"))
     made = Worker(SimpleNamespace(spool=spool, tell=told.append), ["shell"], [], 1)
     monkeypatch.setattr(worker, "ROOM", 1 << 62)
-    assert not asyncio.run(made._fill()) and not asyncio.run(made._fill())
+    assert not any(asyncio.run(made._fill()) for _ in range(3))
     assert len(told) == 1 and "has room" in told[0]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4, hard))
@@ -432,7 +441,7 @@ def test_a_command_of_an_engine_does_not_get_the_brokers_address(monkeypatch):
     assert asyncio.run(made._launcher.submit(Start("0" * 32, ("x",)))) == "none"
 
 
-@pytest.mark.parametrize("answer", [b"HELLO\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n[1", b"HTTP/1.1 200 OK\r\n\r\n[]", b'HTTP/1.1 200 OK\r\n\r\n{"id": "-rf /"}', b"HTTP/1.1 302 x\r\nLocation: file:///etc/passwd\r\n\r\n"])  # fmt: skip
+@pytest.mark.parametrize("answer", [b"HELLO\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n[1", b"HTTP/1.1 200 OK\r\n\r\n[]", b'HTTP/1.1 200 OK\r\n\r\n{"id": "-rf /"}', b'HTTP/1.1 200 OK\r\n\r\n{"pad": "' + b"x" * (1 << 20) + b'", "id": "abc"}', b"HTTP/1.1 302 x\r\nLocation: file:///etc/passwd\r\n\r\n"])  # fmt: skip
 def test_whatever_kestra_answers_it_refuses_in_words(answer):
     """A worker that could not be started is started later; an exception would end the watcher's interest in it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
