@@ -379,6 +379,23 @@ def test_an_import_keeps_what_a_task_may_do(project: Project):
     assert "b.yaml:3:10: error: 'off'" in project.run("import", str(path), code=4).stdout
 
 
+def test_no_import_makes_a_task_of_what_the_inbox_refuses(project: Project):
+    """With no key but ours it is no other program's file, and ran in another folder, or for ever."""
+    project.config("agents:\n  r: {tool: shell, command: [env], env: {MINE: x}}\n")
+    asked = [entry for entry in NEVER if not NEVER[entry].startswith("unknown key")]
+    for number, entry in enumerate(asked):
+        (project.root / f"n{number}.yaml").write_text(f"prompt: x\nagent: r\n{entry}\n")
+    files = [f"n{number}.yaml" for number, _ in enumerate(asked)]
+    said = project.run("import", *files, code=4).stdout
+    for number, entry in enumerate(asked):
+        (found,) = re.findall(rf"(?m)^n{number}\.yaml:3.*error: (.*)", said)
+        assert re.search(NEVER[entry], found), found
+    assert not list((project.work / "inbox").glob("n*"))
+    (project.root / "other.yaml").write_text("title: x\ndescription: y\nstatus: open\ncwd: /srv\n")
+    said = project.run("import", "other.yaml").stdout
+    assert "cwd: /srv does not fit: it is kept as x-cwd" in said
+
+
 BY_OPTION = {
     "--env=MAKEFLAGS=x": "a task may not set MAKEFLAGS",
     "--env=Npm_Config_script_shell=x": "a task may not set Npm_Config_script_shell",

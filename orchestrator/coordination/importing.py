@@ -313,6 +313,8 @@ def understand(source: Source, known: Known, agents: list[str] | None) -> Reques
     bare = document is not None and _is_bare(document)
     if document is None or document.problems or not (request.errors or bare):
         return request
+    if _is_ours(document.data):
+        return request
     heading = re.match(r"\s*#+[ \t]+(.+)", document.body)
     data = document.data
     if bare:
@@ -332,6 +334,15 @@ def _converted(
     made = dict(request.legacy.data)
     request.problems += schemas.check("task", Document("", made), made)
     return request
+
+
+def _is_ours(data: Any) -> bool:
+    """Whether a file has a prompt and no key of another program: then what is wrong with its values
+    is wrong, as it is in the inbox."""
+    if not isinstance(data, Mapping) or not {"prompt", "prompt_file"} & set(data):
+        return False
+    known = schemas.schema("task")["properties"]
+    return all(key in known or str(key).startswith("x-") for key in data)
 
 
 def _is_bare(document: Document) -> bool:

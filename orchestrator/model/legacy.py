@@ -148,7 +148,7 @@ def convert(
     if good:
         out["artifacts"] = good
     _labels(rest, out)
-    _todays(rest, out)
+    _todays(rest, out, notes)
     status = meanings.said(rest)
     if status.word:
         kept = _key(status.key)
@@ -278,12 +278,14 @@ def _bounds(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> None
             notes.append(f"{key}: {_inline(rest[key])} does not fit: it bounds nothing")
 
 
-def _todays(rest: dict[str, Any], out: dict[str, Any]) -> None:
+def _todays(rest: dict[str, Any], out: dict[str, Any], notes: list[str]) -> None:
     """Keys that already mean today what they meant then are kept where their values fit."""
     for key in ("tool", "model", "cwd", "run"):
         value = rest.get(key)
         if isinstance(value, str) and re.fullmatch(r"[^\s/~-][^\s]*", value) and ".." not in value:
             out[key] = rest.pop(key)
+        elif value not in (None, ""):
+            notes.append(f"{key}: {_one_line(_inline(value))} does not fit: it is kept as x-{key}")
 
 
 def _text(value: Any, depth: int = 0) -> str:
