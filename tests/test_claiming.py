@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
+from orchestrator.files import bounds
 from orchestrator.files.requests import read
 from orchestrator.store import atomic, recovery
 from orchestrator.store.claiming import Vanished
@@ -99,3 +101,40 @@ def test_what_lies_in_running_in_place_of_an_ended_task_ends_no_watcher(project,
     make(project.work / "running/a.yaml")
     assert recovery.foreign(store) == ["a"]
     assert os.path.lexists(project.work / "review/a.yaml")
+
+
+@pytest.mark.parametrize("before", ["new", "requeued"])
+def test_a_claim_that_cannot_be_undone_lets_go_of_its_journal(project, store, monkeypatch, before):
+    """On a disk that had become read-only the watcher kept the lock, and told the task for good
+    that it was running."""
+    path, content = offered(project)
+    if before == "requeued":
+        with store.claim("a", "a.yaml", content, {}) as entry:
+            store.requeue(entry, by="a person")
+        content = read(str(path))
+    claim = store.begin_claim("a", "a.yaml", content, {})
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("unlink", "write", "rename"):
+        monkeypatch.setattr(os, name, refuse)
+    claim.undo()
+    monkeypatch.undo()
+    store.begin_claim("a", "a.yaml", content, {}).entry.close()
+    assert claim.entry.fd < 0
+
+
+def test_the_machine_bounds_no_task(project, monkeypatch):
+    """What an agent in a sandbox has dropped is bound the most where its record cannot be read; a
+    disk that fails is no such record, and sent tasks of people to review."""
+    opened = os.open
+
+    def refuse(path, *more, **named):
+        if "/dropped/" in str(path):
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError):
+        bounds.of_id(project.layout, "a")

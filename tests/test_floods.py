@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.coordination import spending as spending_room
 from orchestrator.coordination.calm import MOST
 from orchestrator.coordination.later import Later
 from orchestrator.coordination.moments import Moments
@@ -23,7 +24,7 @@ from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.coordination.waitingruns import WaitingRuns
 from orchestrator.errors import StoreFault
-from orchestrator.files import replies, schemas
+from orchestrator.files import replies, schemas, spending
 from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
@@ -426,3 +427,32 @@ def test_a_note_that_a_full_disk_refused_comes_later(tmp_path, monkeypatch):
     tube.run(until_empty=False)
     assert os.path.exists(tube.layout.note("a"))
     assert tube.remarks(About.INVALID) == ["a"]
+
+
+def test_a_machine_that_cannot_read_what_a_day_has_cost_is_asked_again(tmp_path, monkeypatch):
+    """The pane showed a traceback, and then a sum without what was spent before the start."""
+    tube, asked = Tube(tmp_path), []
+    monkeypatch.setattr(spending_room, "AGAIN", 0.0)
+
+    def totals(*_):
+        asked.append(1)
+        if len(asked) < 3:
+            raise OSError(errno.EIO, "Input/output error")
+        return 2.5, 7
+
+    monkeypatch.setattr(spending, "totals", totals)
+    tube.at(50, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert (tube.watcher.rooms.today.cost, len(asked)) == (2.5, 3)
+
+
+def test_what_ends_work_beside_the_loop_is_told(tmp_path):
+    tube = Tube(tmp_path)
+
+    async def refused() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    tube.at(2, lambda: tube.watcher.rooms.background.send(refused()))
+    tube.at(50, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert tube.remarks(About.FAULT) and tube.remarks(About.FAULT_OVER)

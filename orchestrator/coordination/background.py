@@ -13,12 +13,23 @@ class Background:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: list[BaseException] = []
 
     def send(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin it now, in the loop that runs."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed.append(error)
+
+    def heed(self) -> None:
+        """Raise what ended one of them since the last call, if anything did."""
+        if self._failed:
+            raise self._failed.pop(0)
 
     def stop(self) -> None:
         """Break off what has not ended."""

@@ -58,7 +58,8 @@ class Reviews:
         self._at_work.stop()
 
     def look(self) -> None:
-        """See to it if something is due."""
+        """See to it if something is due. Raises what ended one that was at work, unforeseen."""
+        self._at_work.heed()
         if self.due:
             self.due = False
             self.runs(*runreviews.open_runs(self.store), *contests.open_contests(self.layout))

@@ -3,6 +3,7 @@ counted on."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,6 +11,7 @@ from orchestrator import waiting
 from orchestrator.clock import Clock
 from orchestrator.coordination.groups import Groups
 from orchestrator.coordination.life import Life
+from orchestrator.errors import MACHINE
 from orchestrator.files import spending
 from orchestrator.files.layout import Layout
 from orchestrator.model.budget import (
@@ -30,6 +32,8 @@ from orchestrator.model.result import Reading
 from orchestrator.model.run import Run
 from orchestrator.model.units import HOUR, timestamp
 from orchestrator.model.usage import counted
+
+AGAIN = 5.0  # seconds until a machine that refused is asked again
 
 
 class Today:
@@ -54,7 +58,13 @@ class Today:
 
     async def load(self) -> None:
         """Count what the log had, once it is read; the loop goes on meanwhile."""
-        self.include(*await waiting.beside(self.before))
+        while True:
+            try:
+                return self.include(*await waiting.beside(self.before))
+            except OSError as error:
+                if error.errno not in MACHINE:
+                    raise
+            await asyncio.sleep(AGAIN)
 
     def add(self, cost: float | None, usage: Mapping[str, int]) -> None:
         """An attempt has ended."""

@@ -132,6 +132,7 @@ class Watcher:
         rooms, now = self.rooms, self.rooms.clock.monotonic()
         try:
             rooms.repairs.tell()
+            rooms.background.heed()
             rooms.costs.count(self._ended())
             self._listen(now)
             self._look(now)

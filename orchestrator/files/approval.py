@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import MACHINE
 from orchestrator.files import git, opening, origin, scan, trust
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import lines_of
@@ -108,6 +109,8 @@ class Approval:
         try:
             data = opening.read_bytes(f"{self.layout.folder('inbox')}/{arrived.name}")
         except OSError as error:
+            if error.errno in MACHINE:
+                raise
             raise git.Unclear(f"{arrived.name} cannot be read again: {error.strerror}") from None
         if hashlib.sha256(data).hexdigest() != arrived.sha256:
             raise origin.Busy  # another one lies there by now

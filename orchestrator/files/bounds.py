@@ -3,6 +3,7 @@ written by `store.bounding`."""
 
 from __future__ import annotations
 
+from orchestrator.errors import MACHINE
 from orchestrator.files import jsonlines, opening
 from orchestrator.files.layout import Layout
 from orchestrator.model import ids
@@ -17,12 +18,15 @@ def path_of(layout: Layout, task_id: str) -> str:
 
 
 def of_id(layout: Layout, task_id: str) -> Bounds | None:
-    """What was written down for this id; a record that cannot be read bounds the most."""
+    """What was written down for this id; a record that cannot be read bounds the most. OSError if
+    the machine is to blame."""
     try:
         record = jsonlines.loads(opening.read_bytes(path_of(layout, task_id)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise
         record = {}
     return bounds_from(record if isinstance(record, dict) else {})
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.clock import Clock
@@ -42,7 +43,8 @@ class Withdrawn(Exception):
 @dataclass(slots=True)
 class Claim:
     """``inode`` is that of the file that was read; ``undo`` takes the claim out of the ledger
-    again."""
+    again, as far as the disk lets it, and lets go of the journal in any case: who holds it keeps
+    the task from being claimed."""
 
     entry: Entry
     source: str
@@ -86,8 +88,8 @@ def claimed(
     if first is not None:
 
         def undo() -> None:
-            atomic.remove(first.path)
-            first.close()
+            with first, suppress(OSError):  # what cannot be removed is found half done
+                atomic.remove(first.path)
 
         return first, undo
     entry = ledger.open(task_id)
@@ -107,11 +109,16 @@ def claimed(
         ledger.activate(entry)
 
     def give_back() -> None:
-        entry.append(
-            {"record": "requeue", "at": clock.wall(), "ino": journal.inode, "by": "claim withdrawn"}
-        )
-        ledger.retire(entry)
-        entry.close()
+        with entry, suppress(OSError):
+            entry.append(
+                {
+                    "record": "requeue",
+                    "at": clock.wall(),
+                    "ino": journal.inode,
+                    "by": "claim withdrawn",
+                }
+            )
+            ledger.retire(entry)
 
     return entry, give_back
 
