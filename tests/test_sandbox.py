@@ -5,6 +5,7 @@ Everything but the pure decisions needs bubblewrap; where it is missing, or the 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -41,7 +42,7 @@ from orchestrator.model.sandbox import (
     tighter_bounds,
     within,
 )
-from orchestrator.testing import Tube
+from orchestrator.testing import End, Tube
 from orchestrator.tools.routing import Route, bounded
 from orchestrator.tools.specs import ToolSpec
 
@@ -1325,7 +1326,12 @@ def test_levels_only_rise():
 
 
 @pytest.mark.parametrize(
-    "child", [Sandbox(), Sandbox("project", write=("/home",)), Sandbox("strict", ("/",), ("/",))]
+    "child",
+    [
+        Sandbox(),
+        Sandbox("project", write=("/home", "/cache2", "/cache/x2")),
+        Sandbox("strict", ("/",), ("/",)),
+    ],
 )
 @pytest.mark.parametrize(
     "parent",
@@ -1351,6 +1357,9 @@ def test_a_record_that_is_damaged_bounds_most():
     assert bounds_from(whole.as_record()) == whole
     both = tighter_bounds(Bounds("b", Sandbox("strict"), "default", ("B",)), whole)
     assert (both.secrets, both.tree, both.review) == (("B",), True, "changed")
+    less = replace(whole, permissions="default", secrets=("B",))
+    for both in (tighter_bounds(whole, less), tighter_bounds(less, whole)):
+        assert (both.permissions, both.secrets) == ("default", ("B",))
 
 
 def test_no_more_permissions_and_no_less_review_than_the_parent_had():
@@ -1396,6 +1405,28 @@ def test_everything_that_was_dropped_is_taken_at_the_end(tmp_path):
     told = tasktrees.collect(life)
     assert len(list(Path(tube.layout.folder("inbox")).glob("t*.yaml"))) == 230
     assert len(told) == 10 and all("was not queued" in text for text in told)
+
+
+@needs_bwrap
+def test_what_is_dropped_while_an_attempt_runs_is_brought_beside_the_loop(tmp_path, monkeypatch):
+    """200 files at each look, and the disk waited for several times for each, held up all others."""
+    tube, beside, real = Tube(tmp_path), [], asyncio.to_thread
+    tube.configure("  boxed: {tool: shell, command: [/bin/true], sandbox: project}\n")
+    tube.plan("p", End(100.0))
+    tube.drop("p", "agent: boxed\nprompt: x\n")
+
+    def aside(step, *given):
+        beside.append(step.__name__)
+        return real(step, *given)
+
+    drop = Path(tube.layout.logs("p", 1)) / "drop/x.yaml"
+    tube.at(20, lambda: drop.write_text("prompt: x\nagent: ok\n"))
+    tube.at(40, lambda: os.utime(drop, (1, 1)))
+    tube.at(41, lambda: monkeypatch.setattr(asyncio, "to_thread", aside))
+    tube.at(90, monkeypatch.undo)
+    tube.run()
+    begun = {task: at for at, task, _ in tube.started}
+    assert 40 < begun["x"] < 90 and "collect" in beside
 
 
 def test_no_link_is_followed_where_an_attempt_may_write(tmp_path):

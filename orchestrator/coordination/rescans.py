@@ -10,6 +10,7 @@ from contextlib import suppress
 from orchestrator.coordination import clearing, questions
 from orchestrator.coordination.arrivals import Arrivals
 from orchestrator.coordination.byhand import BY_MOVE
+from orchestrator.coordination.life import Life
 from orchestrator.coordination.news import About, Remark
 from orchestrator.coordination.reviewmoves import Found
 from orchestrator.coordination.rooms import Rooms
@@ -28,6 +29,7 @@ class Rescans:
         self._rooms, self._arrivals = rooms, arrivals
         self.next = 0.0
         self._made = 0
+        self._collecting = False
 
     def begin(self) -> None:
         """All was listed just now."""
@@ -56,8 +58,7 @@ class Rescans:
         self._look_at_state()
         rooms.takeover.complete_runs()
         self._look_at_verdicts()
-        for life in rooms.running.values():
-            rooms.lives.tasktrees.collect(life, rooms.settings.config.quiet)
+        self._collect()
         if self._made % SWEEP == 1:
             rooms.background.send(self._sweep_trees())
         if not rooms.changes.pending:
@@ -112,6 +113,23 @@ class Rescans:
             rooms.store.remove_note(task_id)
         conflictnotes.sweep(rooms.layout)
         rooms.background.send(self._count_folders())
+
+    def _collect(self) -> None:
+        """What living attempts have dropped is brought beside the loop: of each file the disk is
+        waited for several times."""
+        lives = self._rooms.running.values()
+        dropping = [life for life in lives if self._rooms.lives.tasktrees.drops(life)]
+        if dropping and not self._collecting:
+            self._collecting = True
+            self._rooms.background.send(self._collected(dropping))
+
+    async def _collected(self, lives: list[Life]) -> None:
+        try:
+            for life in lives:
+                quiet = self._rooms.settings.config.quiet
+                await asyncio.to_thread(self._rooms.lives.tasktrees.collect, life, quiet)
+        finally:
+            self._collecting = False
 
     async def _count_folders(self) -> None:
         """What the large folders of ended tasks hold is written down, for who reads."""

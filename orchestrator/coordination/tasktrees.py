@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -24,7 +25,7 @@ from orchestrator.execution import masking
 from orchestrator.execution.processes import TAG
 from orchestrator.files import contests, gitfiles, journals, opening, origin, runrecords, scan
 from orchestrator.files import git as reading_git
-from orchestrator.files.aside import Aside, Busy
+from orchestrator.files.aside import Busy
 from orchestrator.files.layout import ARTIFACTS, WORK, Layout, is_draft, stem_of
 from orchestrator.model.isolation import Change, CheckResult, change_from
 from orchestrator.model.sandbox import NEVER, Bounds
@@ -65,7 +66,8 @@ class TaskTrees:
 
     def __init__(self, layout: Layout, settings: Settings, store: Store) -> None:
         self.layout, self.settings, self.store = layout, settings, store
-        self._aside, self._origins = Aside(), origin.Origins()
+        self._collects: dict[str, threading.Lock] = {}  # by task
+        self._origins = origin.Origins()
 
     async def ready(self, life: Claimed, entry: Entry) -> None:
         """Have the task's tree there, if it is to have one.  Raises `CannotIsolate`."""
@@ -214,11 +216,21 @@ class TaskTrees:
 
     def collect(self, life: Claimed, quiet: float | None = None) -> list[str]:
         """Bring task files from where the attempt drops them into the real inbox, each once; what
-        could not be brought, in words.
+        could not be brought, in words. It waits for the disk: not for the loop.
 
         ``quiet``: only files that nobody has written to for so many seconds, without waiting for
-        git; None at the end of the attempt, off the loop: everything.
+        git; None at the end of the attempt: everything.
         """
+        if not self.drops(life):
+            return []
+        # A look at a living attempt may still be at it when it has ended.
+        with self._collects.setdefault(life.id, threading.Lock()):
+            told = self._from_places(life, quiet)
+        if quiet is None:
+            self._collects.pop(life.id, None)
+        return told
+
+    def _from_places(self, life: Claimed, quiet: float | None) -> list[str]:
         places: list[tuple[str, tuple[str, ...]]] = []
         if life.tree is not None:
             places.append((self.folder(life), (WORK, "inbox")))
@@ -299,7 +311,7 @@ class TaskTrees:
 
         try:
             if at_once:
-                return self._aside.ask((folder, name, data), asked)
+                return asked()
             until = time.monotonic() + origin.OLD_LOCK + 1
             while time.monotonic() < until:
                 with suppress(Busy):
