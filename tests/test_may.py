@@ -396,6 +396,31 @@ def test_no_import_makes_a_task_of_what_the_inbox_refuses(project: Project):
     assert "cwd: /srv does not fit: it is kept as x-cwd" in said
 
 
+WRONG_LATER = {
+    "env: {MAKEFLAGS: x}": "a task may not set MAKEFLAGS",
+    "tool: /bin/sh": "the tool '/bin/sh' is unknown",
+    "agent: nobody": "unknown agent 'nobody'",
+    "verify: [nothing]": "there is no check 'nothing'",
+    "then: {agent: nobody}": "unknown agent 'nobody'",
+}
+
+
+def test_a_schedule_is_judged_by_what_it_makes(project: Project):
+    """All was said to be well, and then an invalid file lay in the inbox, again and again."""
+    project.config("agents:\n  r: {tool: shell, command: [env], env: {MINE: x}}\n")
+    folder = project.work / "schedules"
+    folder.mkdir(exist_ok=True)
+    for number, entry in enumerate(WRONG_LATER):
+        agent = "" if entry.startswith("agent") else "agent: r, "
+        text = f"every: 1h\ntask: {{prompt: x, {agent}{entry}}}\n"
+        (folder / f"s{number}.yaml").write_text(text)
+    (folder / "good.yaml").write_text("every: 1h\ntask: {prompt: x, agent: r}\n")
+    said = project.run("validate", "--format", "concise", code=4).stdout.splitlines()
+    assert len(said) == len(WRONG_LATER)
+    for line, (number, wrong) in zip(said, enumerate(WRONG_LATER.values()), strict=True):
+        assert line.startswith(f"work/schedules/s{number}.yaml:2:") and wrong in line, line
+
+
 BY_OPTION = {
     "--env=MAKEFLAGS=x": "a task may not set MAKEFLAGS",
     "--env=Npm_Config_script_shell=x": "a task may not set Npm_Config_script_shell",

@@ -97,14 +97,28 @@ def _of_task(
     document: documents.Document, name: str, check: Check | None, find: Find
 ) -> list[documents.Problem]:
     """The problems of what it makes, at their places in this file."""
+    if "use" in document.data and "task" in document.data:
+        what, hint = "a schedule has either task or use", "put use: in task:"
+        return [document.problem_at(("use",), what, hint, key=True)]
+    return made(name, document, check, find).errors
+
+
+def made(
+    name: str, document: documents.Document, check: Check | None, find: Find
+) -> requests.Request:
+    """What a schedule makes, as if it were a file of the inbox; which files a pattern is about is
+    asked when its time has come."""
+    task_id = f"{name}-20260101T0000"
+    files, body = listing.anything, _body(document)
+    return requests.load(f"{name}.yaml", task_id, b"", check, parsed=body, find=find, files=files)
+
+
+def _body(document: documents.Document) -> documents.Document:
+    """The part of a schedule that is a task or a run, at its places in this file."""
     if "use" in document.data:
-        if "task" in document.data:
-            what, hint = "a schedule has either task or use", "put use: in task:"
-            return [document.problem_at(("use",), what, hint, key=True)]
         body = schedule_model.body_of(document.data)
-        whole = documents.Document(document.text, body, values=document.values, keys=document.keys)
-        return _judged(name, check, whole, find)
-    inner = documents.Document(
+        return documents.Document(document.text, body, values=document.values, keys=document.keys)
+    return documents.Document(
         document.text,
         document.data["task"],
         values={path[1:]: span for path, span in document.values.items() if path[:1] == ("task",)},
@@ -114,16 +128,3 @@ def _of_task(
             if len(path) > 1 and path[0] == "task"
         },
     )
-    return _judged(name, check, inner, find)
-
-
-def _judged(
-    name: str, check: Check | None, body: documents.Document, find: Find
-) -> list[documents.Problem]:
-    """What is wrong with what is made; which files a pattern is about is asked when its time has
-    come."""
-    task_id = f"{name}-20260101T0000"
-    files = listing.anything
-    return requests.load(
-        f"{name}.yaml", task_id, b"", check, parsed=body, find=find, files=files
-    ).errors

@@ -17,6 +17,7 @@ from orchestrator.files.layout import SUFFIXES, Layout, is_draft, stem_of
 from orchestrator.files.profiles import load_profiles
 from orchestrator.files.requests import Request, Unreadable, load, read
 from orchestrator.files.schedules import load_schedules
+from orchestrator.files.schedules import made as made_by_schedule
 from orchestrator.files.templating import judged, load_templates
 from orchestrator.files.text import one_line
 from orchestrator.model.config import Agent, Config
@@ -72,7 +73,7 @@ class Checking:
             *tools,
             *_names(self.layout, self.config, self.toolbox),
             *_profiles(self.layout, self.config, self.toolbox),
-            *_schedules(self.layout),
+            *self._schedules(self.layout),
             *_templates(self.layout),
         ]
 
@@ -193,6 +194,20 @@ class Checking:
         waits = request.task is not None and request.task.needs
         return unknown + (named.circle(request, self._needs) if waits else [])
 
+    def _schedules(self, layout: Layout) -> list[Found]:
+        """Each schedule, and what no file of the inbox may say that it would make."""
+        found = []
+        for folder in ("", "held"):
+            for item in load_schedules(layout, schemas.check, folder):
+                problems = list(item.problems)
+                if item.schedule is not None and not self._unread:
+                    find = self.config.templates.get
+                    request = made_by_schedule(item.name, item.document, schemas.check, find)
+                    if not request.errors:
+                        problems += judging.route_problems(request, self.config, self.toolbox)
+                found.append((layout.shown(item.path), item.document, problems))
+        return found
+
     def _setting(self, path: str) -> list[Found] | None:
         """What is wrong with a settings file that lies where it belongs; None if it is no such
         file."""
@@ -211,7 +226,7 @@ class Checking:
             item = judged(real, schemas.check)
             return [(layout.shown(path), item.document, [*item.problems, *item.warnings])]
         if folder in map(os.path.realpath, (layout.schedules, f"{layout.schedules}/held")):
-            return [it for it in _schedules(layout) if _real(layout, it) == real]
+            return [it for it in self._schedules(layout) if _real(layout, it) == real]
         if folder == os.path.realpath(layout.tools):
             broken = self.toolbox.broken
             return [
@@ -235,14 +250,6 @@ def _profiles(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
         warned = [replace(problem, warning=True) for problem in item.warnings]
         found.append((layout.shown(item.path), item.document, [*item.problems, *wrong, *warned]))
     return found
-
-
-def _schedules(layout: Layout) -> list[Found]:
-    return [
-        (layout.shown(item.path), item.document, list(item.problems))
-        for folder in ("", "held")
-        for item in load_schedules(layout, schemas.check, folder)
-    ]
 
 
 def _templates(layout: Layout) -> list[Found]:
