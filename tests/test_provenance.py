@@ -94,6 +94,7 @@ OWN = {
     "edited": EDIT,
     "committed": f"{EDIT}; git commit -qam mine",
     "committed and edited": f"{EDIT}; git commit -qam mine; {EDIT}; git add .; {EDIT}",
+    "committed and edited later": f"{EDIT}; git commit -qam mine; {TICK}; {EDIT}",
     "amended": f"{EDIT}; git commit -qam mine; {EDIT}; git commit -q --amend -am mine",
     "stashed": f"{EDIT}; git stash -q; git stash pop -q",
     "stashed around a pull": f"{EDIT}; echo x >../theirs/x; git -C ../theirs add x; git -C ../theirs commit -qm x; git stash -q; git pull -q; git stash pop -q",
@@ -101,6 +102,7 @@ OWN = {
     "without logs": f"rm -r .git/logs; git config core.logAllRefUpdates false; {EDIT}; {TICK}; git commit -qam mine",
     "told to git as unchanged": f"git update-index --assume-unchanged work/orchestrator.yaml; {EDIT}",
     "told to git as absent": f"git update-index --skip-worktree work/orchestrator.yaml; {EDIT}",
+    "a file removed": "rm work/tools/old.yaml",
     "a link of one's own": "mv work/orchestrator.yaml ../o.yaml; echo '# mine' >>../o.yaml; ln -s ../../o.yaml work/orchestrator.yaml; git commit -qam mine",
 }
 
@@ -110,6 +112,43 @@ def test_an_own_edit_counts(here, how):
     accept(here)
     sh(here, OWN[how])
     assert look(here).review() == []
+
+
+TIED = {
+    "pulled": (f"{PUSH}; git pull -q", True),
+    "committed": (f"{EDIT}; git commit -qam mine", False),
+}
+
+
+@pytest.mark.parametrize("how", TIED)
+def test_an_object_and_a_file_of_one_moment(here, how):
+    """Which of both came first cannot be told from their times: the log of HEAD says who made them."""
+    accept(here)
+    script, asked = TIED[how]
+    sh(here, f"{script}; git hash-object work/orchestrator.yaml >../oid")
+    oid = (here.parent / "oid").read_text().strip()
+    object_ = here / ".git/objects" / oid[:2] / oid[2:]
+    data = object_.read_bytes()
+    object_.unlink()
+    object_.write_bytes(data)
+    moment = (here / "work/orchestrator.yaml").stat().st_ctime_ns
+    os.utime(object_, ns=(moment, moment))
+    assert bool(look(here).review()) == asked
+
+
+@pytest.mark.parametrize("since", ["accepted", "pulled"])
+def test_what_was_accepted_before_is_ones_own_again(here, since):
+    """Whatever git has brought there since, and whether or not anybody accepted that."""
+    accept(here)
+    sh(here, EDIT)
+    accept(here)
+    sh(here, f"git checkout -q .; {PUSH}; git pull -q")
+    if since == "accepted":
+        accept(here)
+    (here / "work/orchestrator.yaml").write_text(MINE)
+    assert look(here).review() == []
+    sh(here, "git restore work/orchestrator.yaml")
+    assert bool(look(here).review()) == (since == "pulled")
 
 
 def test_an_own_edit_of_what_git_wrote_with_other_line_ends(here):
