@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import time
@@ -283,6 +284,28 @@ def test_the_walk(repo: Repo):
     last.until("q quit > ")
     last.type("q")
     assert last.wait() == 7
+
+
+def test_a_watcher_tells_of_verdicts_once(project, watch):
+    """By a verb and by mv; what has run again since is no verdict."""
+    project.config("watch: {rescan: 200ms}\nagents: {r: {tool: demo, review: always}}\n")
+    watcher = watch()
+    for name in "abcd":
+        project.drop(f"{name}.yaml", "agent: r\nprompt: x\n")
+    for name in "abcd":
+        project.settled(name, "review")
+    project.run("approve", "a")
+    project.run("reject", "b", "not like this")
+    (project.work / "review/c.yaml").rename(project.work / "failed/c.yaml")
+    project.run("reply", "d", "again")
+    wait_until(lambda: len(project.result("d")["attempts"]) == 2, "the reply")
+    wait_until(lambda: watcher.text().count("rejected") == 2, "both rejections")
+    told = re.findall(r"Z (approved|rejected) +(\w) +note=(.*)", watcher.text())
+    assert sorted(told) == [
+        ("approved", "a", '"review -> done"'),
+        ("rejected", "b", '"not like this"'),
+        ("rejected", "c", '"review -> failed"'),
+    ]
 
 
 def test_the_walk_gives_a_conflict_back_to_its_agent(repo: Repo):

@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import islice
 
 from orchestrator.coordination import merges, runreviews
 from orchestrator.coordination.news import Listener, Moved
-from orchestrator.files import journals, jsonlines, opening, results, scan
+from orchestrator.files import eventreader, journals, jsonlines, opening, results, scan
 from orchestrator.files.identity import born, number_of
 from orchestrator.files.layout import Layout, stem_of
+from orchestrator.files.text import one_line
 from orchestrator.model.status import Status
 from orchestrator.records import dataclass
 from orchestrator.store import smallfiles, verdicts
@@ -32,7 +34,11 @@ class Found:
     merges: tuple[str, ...] = ()
 
 
+RECENT = 400  # events among which the verdict on a task that has left review/ is looked for
 SLACK = 2.0  # seconds by which the times of two files may disagree
+
+
+_WORDS = {"task_approved": "approved", "task_rejected": "rejected"}
 
 
 class ReviewMoves:
@@ -44,6 +50,7 @@ class ReviewMoves:
             None  # names and by what their files are known; 0: not known
         )
         self._written: Mapping[str, int] | None = None
+        self._merging: set[str] = set()  # names of what is merged, which is told by who merges
 
     def look(self) -> Found:
         """What has been decided since.  OSError if the disk refuses."""
@@ -56,10 +63,14 @@ class ReviewMoves:
             if self._to_merge(name, before[name]):
                 merges.append(name)
                 waits[name] = before[name]
+                self._merging.add(name)
             elif (placed := self._settled(name)) is None:
                 waits[name] = before[name]
             else:
                 made += [f"{task_id}.yaml" for task_id in placed]
+                if self._known is not None and name not in self._merging:
+                    self._tell(stem_of(name))
+                self._merging.discard(name)
         known = {**now, **waits}
         if known != self._written:
             self._remember(known)
@@ -103,6 +114,17 @@ class ReviewMoves:
         for made in placed or ():
             self.listener.hear(Moved(made, "follows", f"follows {task_id}"))
         return placed
+
+    def _tell(self, task_id: str) -> None:
+        """A verdict, by whatever verb or move. What has left review/ may also have run again since:
+        the log knows."""
+        for event in islice(eventreader.newest_first(self.layout), RECENT):
+            kind, said = event.get("event"), str(event.get("summary") or "")
+            if event.get("task_id") != task_id or kind not in ("task_finished", *_WORDS):
+                continue
+            if kind in _WORDS:
+                self.listener.hear(Moved(task_id, _WORDS[kind], one_line(said, 200)))
+            return
 
     def _at_start(self) -> Mapping[str, int]:
         """What is remembered, and what has come to review/ since that was written: the last watcher

@@ -121,7 +121,8 @@ def said(news: News, layout: Layout, console: Console) -> Line | str | None:
             text = "keeps running; the next watcher takes it over"
             return Line("running", news.life.id, text, {}, word="left")
         case Moved():
-            status = news.word if news.word in SIGNS else "note"
+            status = {"approved": "ok", "rejected": "failed"}.get(news.word, news.word)
+            status = status if status in SIGNS else "note"
             return Line(status, news.id, news.text, {"note": news.text}, word=news.word)
         case Stuck():
             why = waits_for(news.gates)
