@@ -205,6 +205,28 @@ def test_what_runs_is_not_parked_and_that_is_said_at_once(project, watch):
     assert "nothing here yet" not in project.run("status").stdout
 
 
+def test_status_in_a_pipe_tells_what_changes(project):
+    project.drop("a.yaml", "prompt: x\n")
+    looker = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "status", "-f", "--interval", "0.1"],
+        cwd=project.root,
+        env={**project.env, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = iter(looker.stdout.readline, "")
+        assert any(line.startswith("a\t") for line in lines)
+        project.drop("b.yaml", "prompt: x\n")
+        told = [next(lines)]
+        while not told[-1].startswith("b\t"):
+            told.append(next(lines))
+        assert not [line for line in told if line.startswith(("a\t", "no watcher"))]
+    finally:
+        looker.send_signal(signal.SIGINT)
+        assert looker.wait(10) == 130
+
+
 def test_status_keeps_looking(project):
     looker = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "status", "-f", "--interval", "0.1", "--short"],

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -23,12 +23,14 @@ from orchestrator.files.card import Card
 from orchestrator.files.text import one_line
 from orchestrator.model.status import COUNTED, Status
 from orchestrator.model.units import show_duration, timestamp, when
+from orchestrator.patterns import regex
 from orchestrator.queries import overview, projects
 
 if TYPE_CHECKING:
     from orchestrator.queries.overview import Overview
     from orchestrator.queries.rows import Row
 
+_TIMES = regex(r"\d+(?:\.\d+)?(?:ms|[smhd])\b")  # ages and durations
 NEEDS = 12  # rows of what needs you
 
 
@@ -62,7 +64,7 @@ def watcher_words(card: Card | None, moment: float) -> str:
     "--follow",
     "keep",
     is_flag=True,
-    help="Keep updating; Ctrl-C stops only that.",
+    help="Keep updating; in a pipe, print what changes. Ctrl-C stops only that.",
 )
 @click.option(
     "--interval",
@@ -109,9 +111,11 @@ def command(
         return elsewhen.show_past(app, as_json, moment)
     if keep:
         lazily.settle()
+    told: set[str] = set()
+    whole = not keep or as_json or short
     while True:
         replaces = keep and app.console.steers and not as_json and not short
-        with _redrawn(app.console) if replaces else nullcontext():
+        with _redrawn(app.console) if replaces else _new_alone(app.console, told, whole):
             if everywhere:
                 _show_projects(app, as_json)
             else:
@@ -153,6 +157,26 @@ def _redrawn(console: Console) -> Iterator[None]:
     finally:
         console.stream = screen
     screen.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+
+
+@contextmanager
+def _new_alone(console: Console, told: set[str], whole: bool) -> Iterator[None]:
+    """Of what is printed inside, only the lines that were not ``told`` at the last look, whatever
+    times are in them; or the ``whole``."""
+    if whole:
+        yield
+        return
+    screen, console.stream = console.stream, io.StringIO()
+    try:
+        yield
+        lines = console.stream.getvalue().splitlines()
+    finally:
+        console.stream = screen
+    keys = [_TIMES.sub("", line) for line in lines]
+    new = (line for key, line in zip(keys, lines, strict=True) if key not in told)
+    screen.write("".join(f"{line}\n" for line in new))
+    told.clear()
+    told.update(keys)
 
 
 def short_line(console: Console, view: Overview) -> str:
