@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.files import eventreader, results, scan
@@ -40,19 +41,25 @@ def recent(
 ) -> list[Row]:
     """The tasks that ended last and still lie in one of these folders, from the end of the event
     log (``ends``, if it was read)."""
-    rows: list[Row] = []
+    events = eventreader.ends(layout, world.ENDS) if ends is None else ends
+    found = islice(ended_last(layout, events, only), most)
+    return [finished_row(layout, str(event["task_id"]), *place, event) for event, place in found]
+
+
+def ended_last(
+    layout: Layout, ends: Iterable[Mapping[str, Any]], only: tuple[Status, ...] = FINISHED
+) -> Iterator[tuple[Mapping[str, Any], tuple[Status, str]]]:
+    """The last end of each task that lies in one of these folders now, the newest first, and where
+    its file is: a person may have moved it since."""
     seen: set[str] = set()
-    for event in eventreader.ends(layout, world.ENDS) if ends is None else ends:
-        if len(rows) >= most:
-            break
+    for event in ends:
         task_id = event.get("task_id")
         if event.get("event") != "task_finished" or not isinstance(task_id, str) or task_id in seen:
             continue
         seen.add(task_id)
         place = scan.locate(layout, task_id, only)
         if place is not None:
-            rows.append(finished_row(layout, task_id, *place, event))
-    return rows
+            yield event, place
 
 
 def listed(

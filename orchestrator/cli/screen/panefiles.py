@@ -6,12 +6,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from itertools import islice
 
 from orchestrator.cli.screen.footer import Row
 from orchestrator.files import eventreader, scan
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
-from orchestrator.model.status import ASIDE, COUNTED, FINISHED, Status
+from orchestrator.model.status import ASIDE, COUNTED, Status
+from orchestrator.queries import tasks
 from orchestrator.queries.needs import Need, needs_you
 from orchestrator.records import dataclass
 
@@ -46,24 +48,22 @@ def look(layout: Layout, now: float) -> Seen:
         needs_you(layout, now),
         [(status.word, counts[status]) for status in OTHERS],
         held,
-        list(_ended(layout).values()),
+        _ended(layout),
     )
 
 
-def _ended(layout: Layout) -> dict[str, Row]:
-    """The tasks that ended last, by the folder in which they are now: a person may have moved them
-    since."""
-    found: dict[str, Row] = {}
-    for looked, event in enumerate(eventreader.newest_first(layout)):
-        if looked > EVENTS or len(found) >= ENDED:
-            break
-        task_id = str(event.get("task_id"))
-        if event.get("event") != "task_finished" or task_id in found:
-            continue
-        if place := scan.locate(layout, task_id, FINISHED):
-            state, line = place[0].word, one_line(str(event.get("summary") or ""), 200)
-            found[task_id] = Row(task_id, state, state, line)
-    return found
+def _ended(layout: Layout) -> list[Row]:
+    """The tasks that ended last."""
+    ends = islice(tasks.ended_last(layout, eventreader.ends(layout, EVENTS)), ENDED)
+    return [
+        Row(
+            str(event["task_id"]),
+            place[0].word,
+            place[0].word,
+            one_line(str(event.get("summary") or ""), 200),
+        )
+        for event, place in ends
+    ]
 
 
 class PaneFiles:
