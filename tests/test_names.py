@@ -65,6 +65,11 @@ def test_copies_are_never_tasks(stem, suffix):
     assert ids.problem(stem), "no verb makes a task that would then not be run"
 
 
+def test_what_sed_writes_for_a_moment_is_no_news():
+    assert names.is_draft("sed8VUxpN") and names.is_draft("4913")
+    assert not names.is_draft("sedation") and not names.is_draft("sed123.yaml")
+
+
 @pytest.mark.parametrize(
     "title",
     [

@@ -11,6 +11,7 @@ from orchestrator.errors import NotFound
 from orchestrator.files import foldercounts
 from orchestrator.files.layout import CANCEL, NOTE, SUFFIXES, Layout, is_draft, stem_of
 from orchestrator.model import ids
+from orchestrator.model.closeness import closest
 from orchestrator.model.hold import MARK
 from orchestrator.model.names import SIGNS
 from orchestrator.model.status import ENDED, FOLDERS, Status
@@ -224,13 +225,11 @@ def suggest(
     layout: Layout, word: str, folders: Iterable[Status] = FOLDERS, names: Names = names
 ) -> str:
     """A hint for an id that does not exist."""
-    import difflib  # here: only a mistyped id pays for it
-
     known = [
         task_id for status in folders for task_id, _ in task_names(layout.folder(status), names)
     ]
-    close = difflib.get_close_matches(word, known[:5000], 1, 0.5)
-    return f"did you mean '{close[0]}'?" if close else "orchestrator list   shows all tasks"
+    close = closest(word, known[:5000])
+    return f"did you mean '{close}'?" if close else "orchestrator list   shows all tasks"
 
 
 def cancel_requests(layout: Layout) -> list[str]:

@@ -22,6 +22,7 @@ DRAFTS: tuple[tuple[str, str], ...] = (
     (r".*~", "an editor's backup"),
     (r".*\.(?:tmp|temp|sw[a-z]|bak|orig|rej)", "what editors and patches leave"),
     (r".*\.(?:part|partial|crdownload|download|filepart)", "not yet downloaded"),
+    (r"sed\w{6}|4913", "what sed -i and vim write for a moment"),
     (r".*\.error\.md", "a note by orchestrator"),
     (r".*\.(?:reply(?:\.\d+)?|answer|conflict)\.md", "words for an agent, or about its work"),
 )

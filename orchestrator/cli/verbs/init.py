@@ -190,7 +190,7 @@ def command(app: App, targets: list[str] | None, quiet: bool, dry_run: bool, as_
         ]
         app.console.json("change", {"changed": changed, "refused": []})
     elif not quiet:
-        _print(app.console, layout, report, agents, dry_run)
+        _print(app.console, layout, report, agents, default, dry_run)
 
 
 # What a file or folder was and is; of any other it is said "present".
@@ -203,6 +203,7 @@ def _print(
     layout: Layout,
     report: list[tuple[str, str, str]],
     agents: list[tuple[str, str]],
+    default: str,
     dry_run: bool,
 ) -> None:
     console.out(f"work directory  {layout.work}" + (" (dry run: nothing is written)" * dry_run))
@@ -211,7 +212,7 @@ def _print(
     if agents:
         found = ", ".join(f"{name} {version}".strip() for name, version in agents)
         console.hang(f"{'found':<10} ", found)
-    if note := _default_agent(layout, [name for name, _ in agents]):
+    if note := _default_agent(layout, [name for name, _ in agents], default):
         console.hang(f"{'default':<10} ", note)
     console.block(
         "\nnext       orchestrator watch                       in this pane"
@@ -219,11 +220,12 @@ def _print(
     )
 
 
-def _default_agent(layout: Layout, here: list[str]) -> str:
+def _default_agent(layout: Layout, here: list[str], default: str) -> str:
     """What is said of the agent that acts when a task names none, if that is the stand-in; empty
-    else."""
+    else. ``default``: that of a file which is not there yet (a dry run)."""
     try:
-        default = load_config(layout).default_agent
+        if os.path.lexists(layout.config):
+            default = load_config(layout).default_agent
     except OrchestratorError:  # the file is a person's, and told of elsewhere
         return ""
     if default != "demo":
