@@ -294,7 +294,8 @@ def line(console: Console, row: Row, moment: float) -> list[str]:
         clock = console.ago(row.ended, moment)
     elif row.seconds is not None:
         # In a pipe the column has one meaning: since when it is so.
-        clock = show_duration(row.seconds) if console.tty else timestamp(moment - row.seconds)
+        since = moment - row.seconds if row.started is None else row.started
+        clock = show_duration(row.seconds) if console.tty else timestamp(since)
     else:
         clock = ""
     detail = " ".join(part for part in (cost(row.cost_usd), console.local(row.detail)) if part)
