@@ -44,6 +44,8 @@ class Health:
 
     def failed(self, error: Exception) -> None:
         """The disk refused a write."""
+        lasting = isinstance(error, InTheWay)
+        error = error.__cause__ if isinstance(error.__cause__, OSError) else error
         place, why = _place(error), getattr(error, "strerror", None) or str(error)
         reason = one_line(f"{why} ({place})" if place else why, 160)
         if not self.fault:
@@ -52,7 +54,7 @@ class Health:
             self._last = place
             self._pause = min(max(2 * self._pause, PAUSE), LONGEST) if again else 0.0
             self._next = now + self._pause
-            self.fault, self.lasting = reason, isinstance(error, InTheWay)
+            self.fault, self.lasting = reason, lasting
             self._fine.clear()
             self._turn(reason)
 

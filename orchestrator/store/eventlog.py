@@ -236,7 +236,10 @@ class _Commit:
             self.future.set_result(None)
 
     def fail(self, error: OSError) -> None:
-        self.refuse(StoreFault(f"{error.strerror or error} ({error.filename or 'events'})"))
+        place = error.filename2 or error.filename or "events"
+        why = StoreFault(f"{error.strerror or error} ({place})")
+        why.__cause__ = error
+        self.refuse(why)
 
     def refuse(self, why: Exception) -> None:
         self.error = why
