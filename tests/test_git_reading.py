@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import git, origin
+from orchestrator.files import git, gitfiles, origin
 from orchestrator.queries.health.repository import repository
 from orchestrator.tools import changes
 
@@ -242,6 +242,15 @@ def test_a_pipe_in_a_repository_is_told_at_once(repo, name):
     os.mkfifo(repo / ".git" / name)
     with pytest.raises(git.Unclear, match="not a regular file"), git.reading(nearest):
         pass
+
+
+def test_a_question_that_waits_for_a_pipe_is_given_up(repo, monkeypatch):
+    """Of all that git reads only the most usual is looked at before."""
+    monkeypatch.setattr(gitfiles, "LOOK", 0.05)
+    os.mkfifo(repo / ".gitignore")
+    with git.reading(git.nearest(str(repo))) as reader:
+        with pytest.raises(git.Unclear, match="waited for something that did not come"):
+            reader.ask("ls-files", "-o", "--exclude-standard")
 
 
 def test_scratch_folders_lie_where_nobody_else_may_enter(tmp_path, monkeypatch):

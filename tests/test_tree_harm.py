@@ -13,6 +13,10 @@ import pytest
 from conftest import ROOT
 from test_trees import Repo, git, persons, repo, watcher  # noqa: F401
 
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import gitfiles
+from orchestrator.store import git as store_git
+
 HIDDEN = {
     "assume-unchanged": "git update-index --assume-unchanged src/a.txt; echo kept > src/a.txt",
     "skip-worktree": "git update-index --skip-worktree src/a.txt; echo kept > src/a.txt",
@@ -406,6 +410,36 @@ def test_a_pipe_that_git_would_wait_for_stops_nobody(repo: Repo, how, place):
     told = repo.result("x")
     assert f"{place} is not a regular file" in str(told), told
     assert (repo.tree("x") / "src/x.txt").exists()
+
+
+WAITS = {
+    "included": "mkfifo .git/more; git config include.path more",
+    "excludes": "mkfifo .git/not; git config core.excludesFile .git/not",
+    "object": "h=$(git rev-parse HEAD^{tree}); o=.git/objects/$(echo $h | cut -c1-2)/$(echo $h | cut -c3-); rm -f $o; mkfifo $o",
+    "alternate": "mkdir -p o/info; mkfifo o/info/alternates; echo ../../o > .git/objects/info/alternates",
+    "ref": "mkfifo .git/p; rm .git/refs/heads/main; ln -s ../../p .git/refs/heads/main",
+    "lock": "git config core.filesRefLockTimeout -1; touch .git/refs/heads/new.lock",
+    "slow filter": "git config filter.slow.clean 'sleep 0.5; cat'; echo 'a.txt filter=slow' > .gitattributes",
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_a_git_that_waits_for_what_does_not_come_is_given_up(repo: Repo, monkeypatch, what):
+    """A pipe somewhere that git reads, or a lock that nobody gives back; but who is at work has time."""
+    subprocess.run(["sh", "-euc", WAITS[what]], cwd=repo.root, check=True)
+    monkeypatch.setattr(gitfiles, "LOOK", 0.05)
+
+    def work() -> None:
+        found = store_git.find(str(repo.root))
+        found.shared.listing("ls-tree", "-r", "HEAD", most=1 << 20)
+        found.shared("update-ref", "refs/heads/new", "HEAD")
+        found.checkout.at(index=str(repo.root.parent / "index"), filters=())("add", "-A")
+
+    if what == "slow filter":
+        work()
+    else:
+        with pytest.raises(OrchestratorError, match="waited for something that did not come"):
+            work()
 
 
 SPOILT = {

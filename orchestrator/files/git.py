@@ -218,24 +218,33 @@ class Reader:
     ) -> Answer:  # fmt: skip
         import subprocess  # here, as below: reading verbs outside a repository pay for none of it
 
+        pipe = subprocess.PIPE
         try:
-            done = subprocess.run(
+            with subprocess.Popen(
                 [self._program, *words],
                 cwd=self.repository.folder,
                 env=env,
-                input=stdin,
-                capture_output=True,
-                timeout=seconds,
-                check=False,
-            )
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+            ) as process:
+                try:
+                    out, err = gitfiles.talk(process, words[0], stdin, seconds)
+                except BaseException:
+                    process.kill()
+                    raise
         except subprocess.TimeoutExpired:
             raise Unclear(f"git {words[0]} took longer than {seconds:.0f} s") from None
+        except gitfiles.Waits as error:
+            raise Unclear(str(error)) from None
         except (OSError, ValueError) as error:
             raise Unclear(f"git cannot be started: {error}") from None
-        if done.returncode not in codes:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise Unclear(said[0][:300] if said else f"git {words[0]} ended with {done.returncode}")
-        return Answer(done.returncode, done.stdout)
+        if process.returncode not in codes:
+            said = err.decode("utf-8", "replace").strip().splitlines()
+            raise Unclear(
+                said[0][:300] if said else f"git {words[0]} ended with {process.returncode}"
+            )
+        return Answer(process.returncode, out)
 
     def prepare(self) -> None:
         """Make the scratch folder stand for the repository."""

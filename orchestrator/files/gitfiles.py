@@ -1,14 +1,26 @@
 """What git reads of a repository has to be regular files: a pipe in place of one makes every git
 that opens it wait for ever.
 
-Looked at before a git of ours writes there. (`files.git` reads through a copy of its own, and
-checks what goes into that.)
+`odd` looks before a git of ours writes there. (`files.git` reads through a copy of its own, and
+checks what goes into that.) But git reads more than anybody can list: what the configuration
+includes and names, objects, other repositories' objects. So `talk` gives up a git that waits.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import stat
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from orchestrator.libraries import later
+
+if TYPE_CHECKING:
+    import subprocess
+else:
+    subprocess = later("subprocess")
 
 NAMES = (
     *(
@@ -27,6 +39,7 @@ NAMES = (
 )
 BELOW = ("refs", "logs/refs")
 LARGEST = 4 << 30  # bytes of such a file: git reads all of it, so a hole would keep it for minutes
+LOOK, STILL = 1.0, 5  # seconds between two looks at a git that runs, and looks until it is given up
 
 
 def top_of(folder: str) -> str:
@@ -81,3 +94,88 @@ def _odd_below(top: str) -> str:
         except OSError:
             continue
     return ""
+
+
+class Waits(Exception):
+    """A git waited for what does not come, and was ended; the text says that, for people."""
+
+
+class _Patience:
+    """With a git that runs: none with one that does nothing at all.
+
+    It then waits in a file that is none. What it starts itself may be slow (a filter, a network),
+    and a disk may be: nothing that waits for those counts.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], verb: str) -> None:
+        self._process, self._verb = process, verb
+        self._before, self._same = -1, 0
+
+    def look(self) -> None:
+        """To be called every `LOOK` seconds; raises `Waits`."""
+        spent = _spent(self._process.pid)
+        self._same = self._same + 1 if spent is not None and spent == self._before else 0
+        self._before = -1 if spent is None else spent
+        if self._same >= STILL:
+            self._process.kill()
+            raise Waits(
+                f"git {self._verb} waited for something that did not come (a pipe in place of a"
+                " file?), and was ended"
+            )
+
+
+def talk(
+    process: subprocess.Popen[bytes], verb: str, given: bytes | None, seconds: float
+) -> tuple[bytes, bytes]:
+    """`communicate` with a git.  Raises `Waits` or `subprocess.TimeoutExpired`."""
+    end, patience = time.monotonic() + seconds, _Patience(process, verb)
+    while True:
+        left = end - time.monotonic()
+        try:
+            return process.communicate(given, max(0.0, min(LOOK, left)))
+        except subprocess.TimeoutExpired:
+            if left <= LOOK:
+                raise subprocess.TimeoutExpired(process.args, seconds) from None
+            patience.look()
+            given = None
+
+
+def listen(process: subprocess.Popen[bytes], verb: str, most: int) -> bytes:
+    """What a git prints, up to one byte more than ``most``.  Raises `Waits`."""
+    out, fd = bytearray(), process.stdout.fileno()  # type: ignore[union-attr]
+    patience, poll = _Patience(process, verb), select.poll()
+    poll.register(fd, select.POLLIN)
+    while len(out) <= most:
+        if not poll.poll(LOOK * 1000):
+            patience.look()
+        elif data := os.read(fd, min(1 << 20, most + 1 - len(out))):
+            out += data
+        else:
+            break
+    return bytes(out)
+
+
+def _spent(pid: int) -> int | None:
+    """The processor time of a git and of what it has started; None if one of them is no git, or
+    does something at this moment, or this machine does not say."""
+    total = 0
+    try:
+        for comm, state, ticks in _threads(pid):
+            if comm != "git" or state != "S":
+                return None
+            total += ticks
+    except (OSError, ValueError):
+        return None
+    return total
+
+
+def _threads(pid: int) -> Iterator[tuple[str, str, int]]:
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8", errors="replace") as file:
+            comm, _, rest = file.read().partition("(")[2].rpartition(")")
+        fields = rest.split()
+        yield comm, fields[0], int(fields[11]) + int(fields[12])
+        with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+            children = file.read().split()
+        for child in children:
+            yield from _threads(int(child))

@@ -12,7 +12,7 @@ from orchestrator.files.layout import WORK
 from orchestrator.files.text import lines_of
 from orchestrator.records import dataclass, replace
 from orchestrator.store import atomic, submodules
-from orchestrator.store.git import Git, GitFailed, Repository, Stopped
+from orchestrator.store.git import Git, GitFailed, GivenUp, Repository, Stopped
 from orchestrator.store.trees import Tree
 
 SHOWN = 3  # names that are told
@@ -68,7 +68,7 @@ def _add(folder: str, repo: Repository, git: Git, specs: list[str]) -> Added:
             return Added(git)
         left = _left(git, specs)
         return Added(git, left, f"files that cannot be read: {named(left)}" if left else "")
-    except Stopped:
+    except (Stopped, GivenUp):
         raise
     except GitFailed as error:
         why = (

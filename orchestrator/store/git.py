@@ -50,6 +50,10 @@ class Stopped(GitFailed):
     begins it anew."""
 
 
+class GivenUp(GitFailed):
+    """It waited for what does not come; it would again."""
+
+
 class _Stoppable:
     """The commands of ours that nothing is lost by ending."""
 
@@ -70,9 +74,9 @@ def leave() -> None:
 
 
 def _run(
-    words: Sequence[str], given: bytes | None, seconds: float, stoppable: bool, **more: Any
-) -> subprocess.CompletedProcess[bytes]:
-    """`subprocess.run`, but for what `leave` does."""
+    words: Sequence[str], verb: str, given: bytes | None, seconds: float, stoppable: bool = False, **more: Any
+) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
+    """`subprocess.run`, but for what `leave` does, and for a git that waits."""
     if stoppable and _stoppable.leaving:
         raise Stopped(f"git {words[-1]}: the watcher is leaving")
     stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
@@ -83,7 +87,7 @@ def _run(
             if _stoppable.leaving:  # since the look above, and `leave` did not know of this one
                 process.kill()
         try:
-            out, err = process.communicate(given, seconds)
+            out, err = gitfiles.talk(process, verb, given, seconds)
         except BaseException:
             process.kill()
             raise
@@ -146,11 +150,13 @@ class Git:
         where = cwd or self.work_tree or self.git_dir
         try:
             done = _run(
-                self._command(words), stdin, seconds, stoppable,
+                self._command(words), words[0], stdin, seconds, stoppable,
                 env=self.environment(), cwd=where, process_group=self._group,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise GitFailed(f"git {words[0]} took longer than {seconds:.0f} s") from None
+        except gitfiles.Waits as error:
+            raise GivenUp(str(error)) from None
         except FileNotFoundError as error:
             raise GitFailed(
                 f"git {words[0]}: {error.filename} is not there",
@@ -171,7 +177,10 @@ class Git:
             self._command(words), stdin=none, stdout=pipe, stderr=none, env=self.environment(),
             cwd=self.git_dir, process_group=self._group,
         ) as process:  # fmt: skip
-            out: bytes = process.stdout.read(most + 1)  # type: ignore[union-attr]
+            try:
+                out = gitfiles.listen(process, words[0], most)
+            except gitfiles.Waits as error:
+                raise GivenUp(str(error)) from None
             if len(out) > most:
                 process.kill()
                 raise GitFailed(f"git {words[0]}: more than {most >> 20} MiB of names")
@@ -324,12 +333,9 @@ def find(root: str) -> Repository:
         "--show-prefix",
     )
     try:
-        done = subprocess.run(
-            ["git", "-C", root, "rev-parse", *words],
-            env=env | {"LC_ALL": "C"}, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False,
-            process_group=0,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError) as error:
+        asked = ["git", "-C", root, "rev-parse", *words]
+        done = _run(asked, "rev-parse", None, 30.0, env=env | {"LC_ALL": "C"}, process_group=0)
+    except (OSError, subprocess.SubprocessError, gitfiles.Waits) as error:
         raise NoRepository(
             f"git cannot be asked: {error}", "install git, or remove isolation"
         ) from None
