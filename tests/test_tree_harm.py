@@ -397,6 +397,7 @@ def test_a_tree_that_an_agent_made_something_else_of(repo: Repo, what):
         *(("mkfifo", place) for place in ("index", "HEAD", "packed-refs", "logs/HEAD")),
         *(("mkfifo", place) for place in ("refs/heads/main", "refs/heads/task/x")),
         *(("truncate -s 60G", place) for place in ("index", "worktrees/x/index", "packed-refs")),
+        ("truncate -s 2M", "config"),
     ],
 )
 def test_a_pipe_that_git_would_wait_for_stops_nobody(repo: Repo, how, place):

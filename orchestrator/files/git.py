@@ -24,7 +24,6 @@ from orchestrator.files import gitfiles, opening, statehome
 from orchestrator.records import dataclass
 
 SECONDS = 20.0
-MOST_CONFIG = 1 << 20  # bytes of a repository's configuration
 # Keys that execute nothing and change how files and objects are read.
 _INERT = frozenset(
     "core.autocrlf core.eol core.filemode core.ignorecase core.precomposeunicode core.symlinks"
@@ -274,7 +273,7 @@ class Reader:
         listed = self._run(["config", "--includes", "--list", "-z"], env, (0,), b"", SECONDS).out
         for path in (f"{self.repository.common}/config", f"{self.repository.git_dir}/config.worktree"):  # fmt: skip
             try:
-                text = opening.read_bytes(os.path.realpath(path), MOST_CONFIG)
+                text = opening.read_bytes(os.path.realpath(path), gitfiles.MOST_CONFIG)
             except FileNotFoundError:
                 continue
             words = ["config", "--file", "-", "--no-includes", "--list", "-z"]

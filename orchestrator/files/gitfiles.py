@@ -37,8 +37,10 @@ NAMES = (
     *("objects/info/alternates", "objects/info/commit-graph", "logs/HEAD", "ORIG_HEAD"),
     *("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"),
 )
+CONFIG = ("config", "config.worktree")
 BELOW = ("refs", "logs/refs")
 LARGEST = 4 << 30  # bytes of such a file: git reads all of it, so a hole would keep it for minutes
+MOST_CONFIG = 1 << 20  # bytes of a configuration, which every git reads anew
 LOOK, STILL = 1.0, 5  # seconds between two looks at a git that runs, and looks until it is given up
 
 
@@ -63,7 +65,7 @@ def odd(*folders: str) -> str:
     all are fit to be read."""
     for folder in dict.fromkeys(folders):
         for name in NAMES:
-            if _is_odd(f"{folder}/{name}"):
+            if _is_odd(f"{folder}/{name}", MOST_CONFIG if name in CONFIG else LARGEST):
                 return f"{folder}/{name}"
         for name in BELOW:
             if found := _odd_below(f"{folder}/{name}"):
@@ -71,12 +73,12 @@ def odd(*folders: str) -> str:
     return ""
 
 
-def _is_odd(path: str) -> bool:
+def _is_odd(path: str, most: int) -> bool:
     try:
         info = os.stat(path)  # a link to a file is what some tools make
     except OSError:
         return False
-    return not stat.S_ISREG(info.st_mode) or info.st_size > LARGEST
+    return not stat.S_ISREG(info.st_mode) or info.st_size > most
 
 
 def _odd_below(top: str) -> str:
