@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
 
 import pytest
 
+from orchestrator.errors import StoreFault
 from orchestrator.files import jsonlines
+from orchestrator.files.layout import Layout
 from orchestrator.store import appending
-from orchestrator.store.eventlog import clone_name
+from orchestrator.store.eventlog import EventLog, clone_name
 
 
 def line(number: int) -> bytes:
@@ -24,6 +27,25 @@ def test_what_follows_a_torn_tail_is_read(tmp_path, tail):
     appending.append(str(path), line(2))
     assert jsonlines.read(str(path))[0][-1] == {"n": 2}
     assert jsonlines.read(str(path))[0][0] == {"n": 0}
+
+
+@pytest.mark.parametrize("what", ["file", "events"])
+def test_a_lock_that_somebody_keeps_is_told(tmp_path, monkeypatch, what):
+    """An agent can lock what it may read, for as long as it runs: no verb waits for that."""
+    monkeypatch.setattr(appending, "LONGEST", 0.1)
+    layout = Layout(str(tmp_path))
+    log = EventLog(layout, "cli")
+    log.commit_and_wait([log.event("task_submitted", "a", 1, task_id="a")])
+    (path,) = (tmp_path / "work/events").iterdir()
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises((OSError, StoreFault), match="another process keeps it locked"):
+            if what == "file":
+                appending.append(str(path), line(1))
+            else:
+                log.commit_and_wait([log.event("task_submitted", "b", 1, task_id="b")])
+    log.commit_and_wait([log.event("task_submitted", "c", 1, task_id="c")])
+    assert [event["task_id"] for event in jsonlines.read(str(path))[0]] == ["a", "c"]
 
 
 def test_many_writers_lose_no_line_while_the_file_is_replaced(tmp_path):

@@ -11,11 +11,27 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 
 from orchestrator.files import opening
 from orchestrator.store.atomic import sync_folder, write_all
 
 TRIES = 20  # how often the file may be taken away while we write to it
+LONGEST, PAUSE = 10.0, 0.01  # seconds: nobody appends for so long; and between two trials
+
+
+def lock(fd: int, path: str) -> None:
+    """Be the only one of ours that appends. OSError if somebody keeps the lock: it may be an agent,
+    for as long as that runs."""
+    end = time.monotonic() + LONGEST
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                why = "another process keeps it locked"
+                raise OSError(error.errno, why, path) from None
+        time.sleep(PAUSE)
 
 
 def append(path: str, data: bytes, mode: int = 0o600) -> None:
@@ -28,7 +44,7 @@ def append(path: str, data: bytes, mode: int = 0o600) -> None:
     for _ in range(TRIES):
         fd = opening.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, mode)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            lock(fd, path)
             if not is_named(fd, path):
                 continue
             append_to(fd, path, data)

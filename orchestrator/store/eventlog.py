@@ -7,7 +7,6 @@ One writer per file: the watcher and the verbs of this clone each have a file pe
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -24,7 +23,7 @@ from orchestrator.libraries import later
 from orchestrator.model.event import event as make_event
 from orchestrator.records import dataclass, field
 from orchestrator.store import atomic, places
-from orchestrator.store.appending import TRIES, append_to, is_named
+from orchestrator.store.appending import TRIES, append_to, is_named, lock
 from orchestrator.store.atomic import remove, sync_folder
 from orchestrator.store.claiming import Claim, Vanished, Withdrawn
 from orchestrator.store.dayfile import open_day
@@ -106,7 +105,7 @@ class EventLog:
                 if not data:
                     return
                 if self.role == "cli":  # several verbs may write at once; a watcher is alone
-                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    lock(fd, self._path)
                 append_to(fd, self._path, data)
                 if is_named(fd, self._path):
                     break
