@@ -389,3 +389,13 @@ def test_a_merge_does_not_run_the_hooks_that_it_brings(bench: Bench, plain: Repo
     (bench.path / "n").write_text("1\n")
     bench.merge()  # now it is the person's
     assert (plain.root / "work/ran").read_text() == "agent\n"
+    (plain.root / "work/ran").unlink()
+    generated = plain.root / ".husky/_"  # as husky 9 has it: these run what is tracked beside them
+    generated.mkdir()
+    (generated / ".gitignore").write_text("*\n")
+    (generated / "post-merge").write_text('#!/bin/sh\n. "${0%/*}/../post-merge"\n')
+    (generated / "post-merge").chmod(0o755)
+    plain.git("config", "core.hooksPath", ".husky/_")
+    (bench.path / ".husky/post-merge").write_text(f"#!/bin/sh\ntouch {plain.root}/work/ran\n")
+    bench.merge()
+    assert not (plain.root / "work/ran").exists()

@@ -188,11 +188,15 @@ def _edited(planned: Planned, files: Sequence[str]) -> CannotMerge:
 
 
 def _brings_hooks(git: Git, top: str, planned: Planned) -> bool:
-    """Whether the merge changes hooks of the checkout: git would run what an agent wrote, before
-    anybody could look at it there."""
+    """Whether the merge changes hooks of the checkout, or what lies beside their folder: git would
+    run what an agent wrote, before anybody could look at it there.
+
+    husky has ``.husky/_`` generated, and that runs what is tracked in ``.husky``.
+    """
     place = Git(git.git_dir, top, hooks=True)("rev-parse", "--git-path", "hooks")
     hooks = os.path.relpath(os.path.realpath(os.path.join(top, place)), os.path.realpath(top))
-    return any(f"{path}/".startswith(f"{hooks}/") for path, _, _ in _changes(git, planned))
+    place = os.path.dirname(hooks) or hooks
+    return any(f"{path}/".startswith(f"{place}/") for path, _, _ in _changes(git, planned))
 
 
 def _changes(git: Git, planned: Planned) -> list[tuple[str, str, str]]:
