@@ -80,6 +80,7 @@ def test_good_ids(text):
             (f"{text}", "mixes")
             for text in ("j\u0307", "\u1ecb\u0307", "\u0456\u0307", "2\u09ea", "2\u2d7f")
         ),
+        ("a\n", "contains"),
         *((f"fi{char}x", "stands for") for char in "\uff58\ufb01\xb2\u2170\u02e3\u017f\u2460"),
         *((f"fi{char}x", "nobody sees") for char in "\ufe0f\u034f\u3164\u115f\u180b\U000e0100"),
     ],
@@ -103,6 +104,18 @@ def test_slugs_are_ids(text):
 @given(st.text(max_size=30))
 def test_keys_fold_case(text):
     assert ids.key(ids.key(text)) == ids.key(text)
+
+
+@pytest.mark.parametrize("text, same", [("Fix-A", "fix-a"), ("ÉTÉ", "été"), ("ΣΑΣ", "σας")])
+def test_ids_that_differ_by_case_are_the_same(text, same):
+    assert ids.key(text) == ids.key(same)
+
+
+@pytest.mark.parametrize("text", ["5s\n", "1ms\n", "1899-12-31T00:00Z", "2200-01-02T00:00Z"])
+def test_what_lies_outside_is_no_time(text):
+    """Also where no schema has looked at it before."""
+    with pytest.raises(ValueError):
+        (units.when if "T" in text else units.duration)(text)
 
 
 @pytest.mark.parametrize(
