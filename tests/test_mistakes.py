@@ -53,6 +53,8 @@ WRONG = [
     ("prompt: x\nhold: 'true'\n", 2, 7, "remove the quotes: true"),
     ("prompt:\n  - a\n  - b\n", 2, 3, "prompt: |"),
     ("prompt: ''\n", 1, 9, "say what to do"),
+    (f"tasks:\n  {'k' * 61}: {{prompt: x}}\n", 2, 3, "' is longer than 60 characters"),
+    (f"prompt: x\nenv: {{{'K' * 201}: a}}\n", 2, 7, "the key 'KKK"),
     # quotes and what looks like syntax
     ("prompt: {{name}}\n", 1, 10, "starts with { needs quotes"),
     ("prompt: 'don't do it'\n", 1, 14, "written twice"),

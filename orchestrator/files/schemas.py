@@ -302,6 +302,9 @@ def _unfit(error: ValidationError, document: Document) -> Iterator[documents.Pro
 
 def _about(error: ValidationError, document: Document, said: str) -> documents.Problem:
     path = tuple(error.absolute_path)
+    if "propertyNames" in error.absolute_schema_path:  # then the key itself is what was judged
+        key = error.instance
+        return document.problem_at((*path, key), f"the key '{_short(key)}' {said}", key=True)
     return document.problem_at(path, f"{_name(path)} {said}")
 
 
