@@ -337,6 +337,22 @@ def test_only_the_tip_of_the_trusted_branch_counts(pulled):
     assert "work/inbox/b.yaml is not as in origin/main (" in held(project, "b")
 
 
+@pytest.mark.parametrize("how", ["a file less", "a file more"])
+def test_a_folder_that_a_trusted_task_names_has_exactly_the_files_of_the_branch(pulled, how):
+    project, other = pulled
+    with open(project.work / "orchestrator.yaml", "a") as file:
+        file.write("from_git: {trusted: origin/main}\n")
+    task = "agent: sh\nprompt: exit\ncontext: [words]\n"
+    push(other, {"words/a.md": "a", "words/b.md": "b", "work/inbox/a.yaml": task})
+    git(project.root, "pull", "-q")
+    assert "it is the same in origin/main" in project.run("why", "a").stdout
+    if how == "a file less":
+        (project.root / "words/b.md").unlink()
+    else:
+        (project.root / "words/c.md").write_text("c")
+    assert "words is not as in origin/main" in project.run("why", "a").stdout
+
+
 @pytest.mark.parametrize("name", ["prompt.sh", ":(top)p *.sh"])
 def test_what_a_trusted_task_names_must_match_too(pulled, name):
     """Whatever git would make of such a name."""
