@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 
 from orchestrator.files import git, gitfiles, origin
 from orchestrator.queries.health.repository import repository
@@ -41,6 +43,16 @@ def repo(tmp_path: Path) -> Path:
     run(folder, "add", "-A")
     run(folder, "commit", "-qm", "first")
     return folder
+
+
+def gits_in(folder: Path) -> list[str]:
+    """The pids of every git that works there."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if os.readlink(entry / "cwd") == str(folder) and "git" in (entry / "comm").read_text():
+                found.append(entry.name)
+    return found
 
 
 def bait(tmp_path: Path) -> tuple[Path, Path]:
@@ -251,6 +263,17 @@ def test_a_question_that_waits_for_a_pipe_is_given_up(repo, monkeypatch):
     with git.reading(git.nearest(str(repo))) as reader:
         with pytest.raises(git.Unclear, match="waited for something that did not come"):
             reader.ask("ls-files", "-o", "--exclude-standard")
+
+
+def test_with_a_git_that_waits_what_it_has_started_is_ended(repo, monkeypatch):
+    monkeypatch.setattr(gitfiles, "LOOK", 0.05)
+    os.mkfifo(repo / ".git/info/grafts")  # read by the one that gc starts
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(["git", "gc"], cwd=repo, **quiet) as process:
+        wait_until(lambda: len(gits_in(repo)) > 1, "a git of a git")
+        with pytest.raises(gitfiles.Waits):
+            gitfiles.talk(process, "gc", None, 60)
+    wait_until(lambda: not gits_in(repo), "none is left")
 
 
 def test_scratch_folders_lie_where_nobody_else_may_enter(tmp_path, monkeypatch):

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.libraries import later
@@ -111,15 +113,19 @@ class _Patience:
 
     def __init__(self, process: subprocess.Popen[bytes], verb: str) -> None:
         self._process, self._verb = process, verb
-        self._before, self._same = -1, 0
+        self._before: Mapping[int, int] = {}
+        self._same = 0
 
     def look(self) -> None:
         """To be called every `LOOK` seconds; raises `Waits`."""
         spent = _spent(self._process.pid)
-        self._same = self._same + 1 if spent is not None and spent == self._before else 0
-        self._before = -1 if spent is None else spent
+        self._same = self._same + 1 if spent and spent == self._before else 0
+        self._before = spent
         if self._same >= STILL:
-            self._process.kill()
+            self._process.kill()  # first: it would begin another in place of one that has ended
+            for pid in spent:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             raise Waits(
                 f"git {self._verb} waited for something that did not come (a pipe in place of a"
                 " file?), and was ended"
@@ -157,26 +163,27 @@ def listen(process: subprocess.Popen[bytes], verb: str, most: int) -> bytes:
     return bytes(out)
 
 
-def _spent(pid: int) -> int | None:
-    """The processor time of a git and of what it has started; None if one of them is no git, or
-    does something at this moment, or this machine does not say."""
-    total = 0
+def _spent(pid: int) -> Mapping[int, int]:
+    """The processor time of a git and of each that it has started, by their pids; nothing if one of
+    them is no git, or does something at this moment, or this machine does not say."""
+    found: dict[int, int] = {}
     try:
-        for comm, state, ticks in _threads(pid):
+        for owner, comm, state, ticks in _threads(pid):
             if comm != "git" or state != "S":
-                return None
-            total += ticks
+                return {}
+            found[owner] = found.get(owner, 0) + ticks
     except (OSError, ValueError):
-        return None
-    return total
+        return {}
+    return found
 
 
-def _threads(pid: int) -> Iterator[tuple[str, str, int]]:
+def _threads(pid: int) -> Iterator[tuple[int, str, str, int]]:
+    """Of a process and all below it: the pid, and what a thread is called, its state, its ticks."""
     for thread in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8", errors="replace") as file:
             comm, _, rest = file.read().partition("(")[2].rpartition(")")
         fields = rest.split()
-        yield comm, fields[0], int(fields[11]) + int(fields[12])
+        yield pid, comm, fields[0], int(fields[11]) + int(fields[12])
         with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
             children = file.read().split()
         for child in children:
