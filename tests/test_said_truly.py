@@ -519,6 +519,19 @@ def test_a_rejected_task_says_so_and_stays_rejected_in_the_archive(project):
     assert project.where("b") == "inbox"
 
 
+def test_a_reason_of_one_word_is_given_as_one(project):
+    project.drop("a.yaml", "agent: demo\nprompt: x\nhold: true\n")
+    assert "--reason WORD" in project.run("reject", "a", "later", code=None).stderr
+    both = project.run("reject", "a", "not now", "--reason", "later", code=2)
+    assert "one reason" in both.stderr and project.where("a") == "inbox"
+    project.run("reject", "a", "--reason", "later")
+    assert project.where("a") == "cancelled"
+    assert (
+        "a is cancelled, not review, waiting or held"
+        in project.run("reject", "a", code=None).stderr
+    )
+
+
 def test_nobody_knows_how_long_a_lost_attempt_worked(project, watch):
     """Its line said 0ms."""
     project.config("agents: {sh: {tool: shell, command: [sh]}}\n")

@@ -25,6 +25,12 @@ json_option = click.option(
 dry_run_option = click.option(
     "-n", "--dry-run", is_flag=True, help="Say what would happen, and do nothing."
 )
+reason_option = click.option(
+    "--reason",
+    metavar="TEXT",
+    help="The reason; a last argument with a space in it does the same.",
+)
+ONE_WORD = "give a one-word reason as  --reason WORD"  # a hint: it was taken for a task
 
 
 def versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:

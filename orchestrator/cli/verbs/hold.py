@@ -10,7 +10,15 @@ from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt, refuse_of_others
 from orchestrator.cli.moving import move
-from orchestrator.cli.options import complete_ids, dry_run_option, examples, json_option, now
+from orchestrator.cli.options import (
+    ONE_WORD,
+    complete_ids,
+    dry_run_option,
+    examples,
+    json_option,
+    now,
+    reason_option,
+)
 from orchestrator.cli.scopes import (
     Named,
     check_exists,
@@ -44,11 +52,7 @@ from orchestrator.tools.specs import of_account
 @scope_options
 @selecting.filter_beside_scopes()
 @click.option("--until", metavar="WHEN", help="Until then: 18:00, 2h, 2026-11-30, ...T08:00.")
-@click.option(
-    "--reason",
-    metavar="TEXT",
-    help="The reason; a last argument with a space in it does the same.",
-)
+@reason_option
 @dry_run_option
 @json_option
 @click.pass_obj
@@ -106,7 +110,7 @@ def _named(app: App, words: tuple[str, ...], options: dict[str, object]) -> Name
     except NotFound as error:
         if not any(options.values()):
             raise
-        raise NotFound(error.message, "give a one-word reason as  --reason WORD") from None
+        raise NotFound(error.message, ONE_WORD) from None
 
 
 def _end(until: str | None) -> float | None:

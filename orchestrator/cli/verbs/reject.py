@@ -8,9 +8,17 @@ from orchestrator.cli.app import App
 from orchestrator.cli.changes import Changes
 from orchestrator.cli.consent import refuse_in_attempt
 from orchestrator.cli.moving import move
-from orchestrator.cli.options import dry_run_option, examples, ids_argument, json_option
+from orchestrator.cli.options import (
+    ONE_WORD,
+    dry_run_option,
+    examples,
+    ids_argument,
+    json_option,
+    reason_option,
+)
 from orchestrator.cli.selecting import of_words
 from orchestrator.coordination import contests
+from orchestrator.errors import NotFound
 from orchestrator.model.status import WAITING, Status
 from orchestrator.store import moves
 from orchestrator.store.moves import Moved
@@ -26,19 +34,25 @@ FOLDERS = (Status.REVIEW, Status.FAILED, *WAITING)
     )
 )
 @ids_argument(*FOLDERS, runs=True)
+@reason_option
 @dry_run_option
 @json_option
 @click.pass_obj
-def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
+def command(
+    app: App, tasks: tuple[str, ...], reason: str | None, dry_run: bool, as_json: bool
+) -> int:
     """Reject tasks: waiting ones are cancelled, those in review become failed. Their branches
     stay.
 
-    If the last argument contains a space, it is the reason, and the next attempt gets it.
-    Rejecting a failed task takes it off the list of what needs you.
+    If the last argument contains a space, it is the reason (--reason takes one of any kind), and
+    the next attempt gets it. Rejecting a failed task takes it off the list of what needs you.
     """
     refuse_in_attempt("reject anything")
-    why = tasks[-1].strip() if " " in tasks[-1] else ""
-    named = tasks[:-1] if why else tasks
+    said = tasks[-1].strip() if " " in tasks[-1] else ""
+    named = tasks[:-1] if said else tasks
+    if said and reason:
+        raise click.UsageError("give one reason, in quotes")
+    why = reason or said
     if not named:
         raise click.UsageError('name a task:  orchestrator reject TASK "why"')
 
@@ -48,6 +62,11 @@ def command(app: App, tasks: tuple[str, ...], dry_run: bool, as_json: bool) -> i
         return moved
 
     changes = Changes(app, as_json)
-    found = of_words(changes, named, (Status.REVIEW,))
+    try:
+        found = of_words(changes, named, (Status.REVIEW,))
+    except NotFound as error:
+        if len(named) == 1 or why:
+            raise
+        raise NotFound(error.message, ONE_WORD) from None
     move(changes, found, step, "rejected", "reject", dry_run)
     return changes.end()
