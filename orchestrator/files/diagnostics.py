@@ -92,7 +92,8 @@ def render(
 def note(name: str, document: Document, problems: Sequence[Problem], digest: str) -> str:
     """The text of ``<id>.error.md``: first line short and exact, since readers show only that.
 
-    Outside the fence no word of the file can be a link, an image or HTML in a preview.
+    Outside the fence no word of the file can be an image, HTML, or a link that shows anything but
+    its address in a preview.
     """
     first = problems[0]
     said = _MARKDOWN.sub(r"\\\g<0>", on_a_line(first.message)[:200])
