@@ -399,6 +399,63 @@ def test_a_file_that_the_trusted_branch_has_otherwise_does_not_count(pulled, how
     assert "words/a.md is not as in origin/main" in project.run("why", "a").stdout
 
 
+FIX = "agent: sh\nprompt: touch ran\ncontext: [words]\n"
+TRUSTING = "from_git: {trusted: origin/main}\n"
+
+
+def with_a_pulled_template(pulled, more: dict[str, str], branch: str = "main") -> Project:
+    project, other = pulled
+    if "work/orchestrator.yaml" not in more:
+        with open(project.work / "orchestrator.yaml", "a") as file:
+            file.write(TRUSTING)
+        project.run("watch", "--until-empty")
+    if branch != "main":
+        git(other, "switch", "-qc", branch)
+        git(other, "config", "push.default", "current")
+    push(other, {"words/a.md": "a", "work/templates/fix.yaml": FIX, **more})
+    git(project.root, "pull", "-q", "--no-edit", "origin", branch)
+    return project
+
+
+def test_a_template_of_the_trusted_branch_counts(pulled):
+    """And one that was removed there is no question either."""
+    project = with_a_pulled_template(pulled, {})
+    project.run("new", "-T", "fix", "--id", "a")
+    project.run("watch", "--until-empty")
+    assert project.where("a") == "done" and (project.root / "ran").exists()
+    git(pulled[1], "rm", "-q", "work/templates/fix.yaml")
+    commit(pulled[1])
+    git(pulled[1], "push", "-q")
+    git(project.root, "pull", "-q")
+    project.run("watch", "--until-empty")
+    assert not (project.work / "templates/fix.yaml").exists()
+
+
+BESIDE = {"work/agents/r.md": "---\n---\nx\n"}
+SETTING = {"work/orchestrator.yaml": "agents: {sh: {tool: shell, command: [sh]}}\n" + TRUSTING}
+
+
+@pytest.mark.parametrize(
+    ("how", "more", "branch"),
+    [
+        ("not merged", {}, "feature"),
+        ("what it names is not", {}, "main"),
+        ("a role", BESIDE, "main"),
+        ("the setting came with it", SETTING, "main"),
+        ("a value is a part of what it names", {"work/templates/fix.yaml": FIX.replace("words", "'words/{n}'") + "params: {n: {default: a.md}}\n"}, "main"),
+    ],
+)  # fmt: skip
+def test_what_is_not_as_in_the_trusted_branch_waits_as_any_setting(pulled, how, more, branch):
+    project = with_a_pulled_template(pulled, more, branch)
+    if how == "what it names is not":
+        (project.root / "words/a.md").write_text("b")
+    said = project.run("watch", "--until-empty", code=1).stderr
+    assert ("templates/fix.yaml came through git" in said) is (how != "a role")
+    assert "agents/r.md came through git" in said or how != "a role"
+    if how != "a role":
+        assert "came through git" in project.run("new", "-T", "fix", code=1).stderr
+
+
 THEN = "then: {agent: sh, prompt: x, context: [words.md, '{task.log}stdout.log']}\n"
 FOLLOWING = {
     "what follows": f"agent: sh\nprompt: x\n{THEN}",

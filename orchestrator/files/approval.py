@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import MACHINE
 from orchestrator.files import git, opening, origin, scan, trust
-from orchestrator.files.layout import Layout
+from orchestrator.files.layout import Layout, stem_of
 from orchestrator.files.text import lines_of
 from orchestrator.libraries import later
 from orchestrator.model import gates
-from orchestrator.model.chain import follow_ups
+from orchestrator.model.chain import FollowUp, follow_ups
 from orchestrator.model.template import merged
 from orchestrator.model.units import show_duration
 from orchestrator.records import dataclass
 
 if TYPE_CHECKING:
     from orchestrator.files.identity import Identity
-    from orchestrator.model.chain import FollowUp
     from orchestrator.model.config import Config
     from orchestrator.model.task import Task
 
@@ -123,17 +122,43 @@ class Approval:
         with git.reading(repository) as reader:
             commit = tip(reader, branch)
             shown = f"{branch} ({commit[:10]}, {_fetched(repository, branch, now)})"
-            paths = [f"{inbox}/{arrived.name}"]
-            paths += [
-                os.path.join(os.path.realpath(self.layout.root), path) for path in arrived.named
-            ]
-            for path in paths:
-                if not _same(reader, commit, path, arrived.sha256 if path == paths[0] else ""):
-                    inside = os.path.relpath(path, os.path.realpath(self.layout.root))
-                    return Verdict(
-                        _gate(arrived, f"{inside} is not as in {shown}", now + UNCLEAR_AGAIN)
-                    )
+            root, file = os.path.realpath(self.layout.root), f"{inbox}/{arrived.name}"
+            path = _unlike(reader, commit, root, file, arrived.sha256, arrived.named)
+        if path:
+            inside = os.path.relpath(path, root)
+            return Verdict(_gate(arrived, f"{inside} is not as in {shown}", now + UNCLEAR_AGAIN))
         return Verdict(source=f"it is the same in {shown}")
+
+
+def merged_template(layout: Layout, config: Config, path: str, raw: bytes | None) -> bool:
+    """Whether a file of templates, which says ``raw`` (None: it is gone), is the same in the tip of
+    the trusted branch, and so is every file that it names. Raises `git.Unclear`."""
+    repository = git.nearest(os.path.dirname(path))
+    if repository is None or config.from_git != "trusted":
+        return False
+    with git.reading(repository) as reader:
+        commit = tip(reader, config.trusted)
+        if raw is None:
+            return not _blobs(reader, commit, os.path.relpath(path, repository.folder))
+        template = config.templates.get(stem_of(os.path.basename(path)))
+        if template is None:
+            return False
+        root, sha256 = os.path.realpath(layout.root), hashlib.sha256(raw).hexdigest()
+        # As it is written: what a path will be of which a value is a part, nobody can say.
+        named = _followed([(1, FollowUp(body=template.body))], config, {}, set())
+        return not _unlike(reader, commit, root, path, sha256, named)
+
+
+def _unlike(
+    reader: git.Reader, commit: str, root: str, file: str, sha256: str, named: Iterable[str]
+) -> str:
+    """Of a file that was read and the files that it names (from ``root``) the first that is not as
+    the commit has it; empty if all are."""
+    paths = [file, *(os.path.join(root, path) for path in named)]
+    return next(
+        (path for path in paths if not _same(reader, commit, path, sha256 if path == file else "")),
+        "",
+    )
 
 
 def busy_gate(until: float | None = None) -> gates.Gate:
@@ -165,6 +190,14 @@ def named_files(tasks: Iterable[Task], config: Config) -> tuple[str, ...]:
         found.update(dict.fromkeys((*files, *(task.context or _contexts(names, config)))))
         follow = (*task.then, *_of_roles(names, config, acted, found))
         todo += [(1, entry) for entry in follow]
+    return _followed(todo, config, found, acted)
+
+
+def _followed(
+    todo: list[tuple[int, FollowUp]], config: Config, found: dict[str, None], acted: set[str]
+) -> tuple[str, ...]:
+    """`named_files`, of what is still to be looked at: the level of each entry, and the entry.
+    ``found`` and ``acted`` are the files and the roles that are known already."""
     seen: set[str] = set()
     while todo:
         level, entry = todo.pop()
@@ -242,6 +275,15 @@ def _same(reader: git.Reader, commit: str, path: str, sha256: str = "") -> bool:
     inside = os.path.relpath(path, folder)
     if inside.startswith("..") or os.path.realpath(path) != path:
         return False  # it leads through a link: what it says is not at this path
+    blobs = _blobs(reader, commit, inside)
+    present = _files_below(path, folder)
+    if present is None or present != set(blobs) or not present:
+        return False
+    return all(_is_blob(os.path.join(folder, name), blobs[name], sha256) for name in present)
+
+
+def _blobs(reader: git.Reader, commit: str, inside: str) -> dict[str, str]:
+    """What the commit has at a path and below it: the object of each file, none of a link."""
     listed = reader.ask(
         "ls-tree", "-r", "-z", "--full-tree", commit, "--", f":(literal){inside}"
     ).out
@@ -251,10 +293,7 @@ def _same(reader: git.Reader, commit: str, path: str, sha256: str = "") -> bool:
         if name:
             mode, _, oid = facts.split()
             blobs[os.fsdecode(name)] = oid.decode() if mode in REGULAR else ""
-    present = _files_below(path, folder)
-    if present is None or present != set(blobs) or not present:
-        return False
-    return all(_is_blob(os.path.join(folder, name), blobs[name], sha256) for name in present)
+    return blobs
 
 
 def _files_below(path: str, folder: str) -> set[str] | None:

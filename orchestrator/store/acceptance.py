@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import git, journals, opening, rules, trust
+from orchestrator.files import approval, git, journals, opening, rules, trust
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import WORK, Layout, is_draft, stem_of
 from orchestrator.files.scan import names, settings_names
@@ -33,6 +33,7 @@ FOLDERS = {
     "templates": (".yaml", ".yml", ".md"),
     "schedules": (".yaml", ".yml"),
 }
+CONFIG = "orchestrator.yaml"
 MOST_EARLIER = 1000  # accepted versions of files that are remembered
 
 
@@ -40,7 +41,7 @@ def snapshot(layout: Layout) -> dict[str, bytes]:
     """What the settings files say now.  One that cannot be read is as good as empty: it is told of
     when it is used."""
     found = {}
-    paths = ["orchestrator.yaml"]
+    paths = [CONFIG]
     for folder, endings in FOLDERS.items():
         listed = settings_names(layout.folder(folder))
         paths += [
@@ -125,6 +126,8 @@ class Acceptance:
         brought = provenance.brought(self.layout, changed, now, before, set(self._earlier()))
         if brought:
             brought = _without_known(self.layout, self.known, brought, now)
+        if brought and now.get(CONFIG) == before.get(CONFIG):
+            brought = _without_merged(self.layout, brought, now)
         return [f"{_shown(path)} {why}" for path, why in brought.items()]
 
     def equal(self) -> bool:
@@ -265,6 +268,26 @@ def _without_known(
         for path, why in brought.items()
         if path not in now or not any(now[path] == files.get(path) for files in beside)
     }
+
+
+def _without_merged(layout: Layout, brought: dict[str, str], now: Snapshot) -> dict[str, str]:
+    """What git brought, but for templates that are as the trusted branch has them, by the
+    configuration as it was accepted (``from_git: {trusted: origin/main}``)."""
+    try:
+        config = load_config(layout)
+    except OrchestratorError:
+        return brought
+
+    def counts(path: str) -> bool:
+        if not path.startswith("templates/") or path.endswith(LINK):
+            return False
+        try:
+            place = provenance.place_of(layout, path)
+            return approval.merged_template(layout, config, place, now.get(path))
+        except git.Unclear:
+            return False
+
+    return {path: why for path, why in brought.items() if not counts(path)}
 
 
 def _worktrees(layout: Layout, known: trust.Trust) -> list[str]:
