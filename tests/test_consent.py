@@ -195,8 +195,8 @@ def refused_code(project: Project, digest: str) -> str:
     return done.stderr
 
 
-def test_a_persons_own_edit_counts_without_a_word(pulled):
-    """Edited, edited and added, edited and committed, and edited back: all of it is a person's."""
+def test_a_persons_own_edit_counts_without_a_question(pulled):
+    """Edited, edited and added, edited and committed, and edited back: all of it is a person's, and is told once."""
     project, _ = pulled
     before = (project.work / "orchestrator.yaml").read_text()
     for step in ("", "add", "commit"):
@@ -207,8 +207,13 @@ def test_a_persons_own_edit_counts_without_a_word(pulled):
         elif step == "commit":
             commit(project.root)
         project.run("new", "demo: work 10ms", "--id", f"a{step}", "--agent", "demo")
-        project.run("watch", "--until-empty")
+        told = "have changed since they were last used: work/orchestrator.yaml"
+        assert told in project.run("watch", "--until-empty").stderr
+        assert told not in project.run("watch", "--until-empty").stderr
         assert project.where(f"a{step}") == "done"
+    assert [e["summary"] for e in project.events("settings_changed")] == [
+        "work/orchestrator.yaml"
+    ] * 3
     (project.work / "orchestrator.yaml").write_text(before)
     project.run("new", "demo: work 10ms", "--id", "back", "--agent", "demo")
     project.run("watch", "--until-empty")

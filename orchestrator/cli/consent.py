@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from orchestrator.cli.app import App
 from orchestrator.cli.screen.asking import ask_yes
@@ -19,6 +21,9 @@ from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 from orchestrator.store.provenance import Snapshot
+from orchestrator.store.transitions import Store
+
+MOST = 5  # changed files that are named
 
 
 def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
@@ -49,8 +54,25 @@ def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
     tell(store, ())
     files = snapshot(app.layout)
     if not acceptance.equal() and not acceptance.review():
+        if edited := acceptance.edited(files):
+            _tell_edited(store, edited)
         acceptance.accept(files)
     return acceptance
+
+
+def _tell_edited(store: Store, edited: list[str]) -> None:
+    """A person's own edit counts without a question, but not without a word: nobody may have
+    watched when it was made."""
+    more = f" and {len(edited) - MOST} more" if len(edited) > MOST else ""
+    listed = f"{', '.join(edited[:MOST])}{more}"
+    say(f"note: the settings have changed since they were last used: {listed}")
+    event = store.log.event(
+        *("settings_changed", "settings", f"@{int(time.time() * 1000)}"),
+        phase="watch",
+        summary=one_line(listed, 300),
+    )
+    with suppress(OSError):  # a full disk is told of by what writes next
+        store.log.note(event)
 
 
 def refusal(layout: Layout) -> str:

@@ -79,8 +79,8 @@ EVENTS: dict[str, str] = {
     "watcher_started": "A watcher began to coordinate this work directory.",
     "watcher_stopped": "The watcher ended.",
     "settings_changed": (
-        "The watcher picked up changes in orchestrator.yaml, profiles or tool files; summary names"
-        " them."
+        "The settings changed: orchestrator.yaml, profiles, tools, templates or schedules; summary"
+        " names what changed, or at a start the files."
     ),
     "store_failed": "The disk refused a write; claiming stops until it works again.",
     "store_recovered": "The disk works again; claiming resumes.",

@@ -134,6 +134,12 @@ class Acceptance:
         """Whether the settings are those that were accepted."""
         return snapshot(self.layout) == self._accepted()
 
+    def edited(self, files: Snapshot) -> list[str]:
+        """The files of settings that say something else than was accepted, as a person knows them;
+        none if nothing was accepted before."""
+        before = self._accepted()
+        return sorted(set(map(_shown, _changed(before, files)))) if before else []
+
     def accept(self, files: Snapshot) -> None:
         """These settings count from now on."""
         if self.known.state == trust.COPIED:
