@@ -72,6 +72,8 @@ def test_an_archived_task_keeps_how_it_ended(project):
     assert project.json("show", "late")["task"]["status"] == "cancelled"
     assert project.json("show", "late")["task"]["flags"] == ["archived"]
     assert project.json("show", "r.a")["task"]["status"] == "done"
+    (project.work / "results/late.yaml").write_text(": : [")  # how it ended, nobody can tell
+    assert project.json("show", "late")["task"]["status"] == "failed"
 
 
 def test_show_takes_a_run_and_validate_says_that_a_file_is_empty(project):
