@@ -9,7 +9,7 @@ from conftest import Project
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.files import eventreader, results, spending
+from orchestrator.files import eventreader, jsonlines, results, spending
 from orchestrator.files.eventshape import fitted
 from orchestrator.files.layout import Layout
 
@@ -119,3 +119,18 @@ def test_no_reader_of_results_stumbles(project: Project):
     (project.work / "results/a.yaml").write_text(f"task: a\n{everything}\n")
     for words in (["show", "a"], ["list", "--last", "0"], ["status"], ["why", "a"]):
         assert "internal error" not in project.run(*words, code=None).stderr, words
+
+
+@given(
+    lines=st.lists(st.text("ab", max_size=20)),
+    end=st.sampled_from(["", "\n"]),
+    block=st.integers(1, 9),
+)
+def test_a_log_is_read_from_its_end_as_from_its_beginning(tmp_path_factory, lines, end, block):
+    """But for lines that are longer than any of ours: they are kept nowhere."""
+    path = tmp_path_factory.mktemp("log") / "x.jsonl"
+    path.write_text("\n".join(lines) + end)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jsonlines, "LONGEST", 12)
+        found = [line.decode() for line in jsonlines.lines_backwards(str(path), block)]
+    assert found[::-1] == [line for line in lines if line and len(line) <= 12]
