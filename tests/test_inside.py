@@ -149,6 +149,17 @@ def test_who_begins_removes_nothing_that_it_writes_itself(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("token", ("369802717172", "00000000000a", "f" * 12))
+def test_no_random_part_of_a_name_is_taken_for_a_process(tmp_path, monkeypatch, token):
+    """What a living process was about to submit was removed, one time in 280."""
+    monkeypatch.setattr(owners, "_OURS", token[:4])
+    store = Tube(tmp_path).store
+    store.prepare()
+    owner = f"{os.getpid()}-{owners.namespace()}.{token}"
+    Path(store.layout.file("inbox", f".x.yaml.{owner}.tmp")).touch()
+    assert recovery.tidy(store) == []
+
+
 @pytest.mark.parametrize("kind", ("fifo", "link", "gone"))
 def test_the_folder_of_temporary_files_is_made_again(layout, tmp_path, kind):
     place = tmp_path / "work/.state/tmp"

@@ -285,7 +285,7 @@ def test_work_paths_mean_the_real_work_folder(repo: Repo):
     repo.run("watch", "--until-empty")
     assert repo.where("x") == "review", repo.result("x")
     read = (repo.work / "logs/x/1/prompt.md").read_text().splitlines()
-    assert f"- {repo.work}/notes.txt" in read and "- src/a.txt" in read
+    assert f"# - {repo.work}/notes.txt" in read and "# - src/a.txt" in read
     (repo.work / "made.txt").unlink()
 
 

@@ -21,7 +21,9 @@ from orchestrator.store import atomic, placing
 from orchestrator.store.ledger import Entry
 from orchestrator.store.transitions import Store
 
-_SUBMIT_LEFTOVER = regex(r"\..+\.(\d+(?:-\d*)?(?:\.[0-9a-f]{12})?)\.tmp\Z")
+# Who wrote it comes last (`files.owners`). A pid has seven digits at most: the random part may be
+# digits alone.
+_SUBMIT_LEFTOVER = regex(r"\..+\.(\d{1,7}(?:-\d*)?(?:\.[0-9a-f]{12})?)\.tmp\Z")
 
 
 class Step(Enum):
