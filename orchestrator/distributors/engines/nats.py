@@ -325,20 +325,28 @@ class NatsEngine:
             await self._ask(lambda: self._js.purge_stream(f"KV_{CARDS}", subject=subject))
 
     async def cards(self) -> dict[str, bytes]:
-        async def every() -> dict[str, bytes]:
-            found: dict[str, bytes] = {}
-            watching = await self._cards.watchall(ignore_deletes=True)
-            try:
-                async for entry in watching:
-                    if entry is None or len(found) > CARDS_MOST:
-                        break
-                    if len(entry.value or b"") <= CARD_MOST:
-                        found[entry.key] = entry.value or b""
-            finally:
-                await watching.stop()
-            return found
+        return await self._ask(self._every_card)  # type: ignore[no-any-return]
 
-        return await self._ask(every)  # type: ignore[no-any-return]
+    async def _every_card(self) -> dict[str, bytes]:
+        """The client's own `watchall` may end before the first: it asks how many are still to come,
+        and the broker may have sent them all, and not one of them be here yet."""
+        from nats.js.api import DeliverPolicy
+
+        found: dict[str, bytes] = {}
+        if not (await self._cards.status()).values:
+            return found
+        subject, newest = f"$KV.{CARDS}.>", DeliverPolicy.LAST_PER_SUBJECT
+        cards = await self._js.subscribe(subject, ordered_consumer=True, deliver_policy=newest)
+        try:
+            left = 1
+            while left and len(found) <= CARDS_MOST:
+                card = await cards.next_msg(PATIENCE)
+                left = card.metadata.num_pending
+                if not card.headers and len(card.data) <= CARD_MOST:  # one taken away has some
+                    found[card.subject.removeprefix(subject[:-1])] = card.data
+        finally:
+            await cards.unsubscribe()
+        return found
 
 
 async def _nothing() -> None:
