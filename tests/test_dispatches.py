@@ -9,6 +9,7 @@ import os
 import resource
 import shlex
 import socket
+import struct
 import threading
 import tracemalloc
 from types import SimpleNamespace
@@ -439,6 +440,23 @@ def test_a_command_of_an_engine_does_not_get_the_brokers_address(monkeypatch):
     given = {"submit": ["sh", "-c", "echo ${FARM_URL:-none}"], "queue_env": "FARM_URL"}
     made = LauncherDistributor("far", Layout("/nowhere"), given)
     assert asyncio.run(made._launcher.submit(Start("0" * 32, ("x",)))) == "none"
+
+
+def test_kestra_that_breaks_off_in_what_it_says_of_an_error_has_refused():
+    """Now and then the line was gone before its words were read, and that counted as nothing we know."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            near, _ = server.accept()
+            near.recv(65536)
+            near.sendall(b"HTTP/1.1 500 x\r\nContent-Length: 9\r\n\r\n{")
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            near.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        kestra = Kestra(f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(Refuses, match="500|reset"):
+            asyncio.run(kestra.submit(START))
 
 
 @pytest.mark.parametrize("answer", [b"HELLO\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 200 OK\r\n\r\n[1", b"HTTP/1.1 200 OK\r\n\r\n[]", b'HTTP/1.1 200 OK\r\n\r\n{"id": "-rf /"}', b'HTTP/1.1 200 OK\r\n\r\n{"pad": "' + b"x" * (1 << 20) + b'", "id": "abc"}', b"HTTP/1.1 302 x\r\nLocation: file:///etc/passwd\r\n\r\n"])  # fmt: skip

@@ -14,6 +14,7 @@ import json
 import shlex
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -162,8 +163,11 @@ class Kestra:
             with urlopen(asked, timeout=PATIENCE) as answer:
                 data = answer.read(ANSWER_MOST)
         except HTTPError as error:
-            said = error.read(500).decode("utf-8", "replace").strip()
-            raise Refuses(f"{where}: HTTP {error.code} {said}".rstrip()) from None
+            said = b""
+            with suppress(OSError, ValueError, HTTPException):  # the line may break off in it
+                said = error.read(500)
+            words = said.decode("utf-8", "replace").strip()
+            raise Refuses(f"{where}: HTTP {error.code} {words}".rstrip()) from None
         except (OSError, ValueError, HTTPException) as error:
             raise Unanswered(f"{where}: {getattr(error, 'reason', None) or error}") from None
         try:
