@@ -33,6 +33,15 @@ reason_option = click.option(
 ONE_WORD = "give a one-word reason as  --reason WORD"  # a hint: it was taken for a task
 
 
+def one_reason(said: Sequence[str], reason: str | None) -> str:
+    """The reason among a verb's arguments, or that of `reason_option`; empty if none was given.
+    Raises `click.UsageError` for more than one."""
+    given = [*said, *([reason] if reason else [])]
+    if len(given) > 1:
+        raise click.UsageError("give one reason, in quotes")
+    return "".join(given)
+
+
 def versions(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     """Print versions and leave."""
     if value and not ctx.resilient_parsing:

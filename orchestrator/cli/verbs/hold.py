@@ -17,6 +17,7 @@ from orchestrator.cli.options import (
     examples,
     json_option,
     now,
+    one_reason,
     reason_option,
 )
 from orchestrator.cli.scopes import (
@@ -75,9 +76,7 @@ def command(
     --agent); hold lists these and asks.
     """
     found = _named(app, words, options)
-    if len(found.words) > 1 or (found.words and reason):
-        raise click.UsageError("give one reason, in quotes")
-    reason = reason or " ".join(found.words)
+    reason = one_reason(found.words, reason)
     if not found.tasks and not found.scopes and not wanted:
         raise click.UsageError("name tasks, or --tool, --agent, --run, --label, --status or --all")
     end = _end(until)

@@ -14,6 +14,7 @@ from orchestrator.cli.options import (
     examples,
     ids_argument,
     json_option,
+    one_reason,
     reason_option,
 )
 from orchestrator.cli.selecting import of_words
@@ -48,11 +49,10 @@ def command(
     the next attempt gets it. Rejecting a failed task takes it off the list of what needs you.
     """
     refuse_in_attempt("reject anything")
-    said = tasks[-1].strip() if " " in tasks[-1] else ""
-    named = tasks[:-1] if said else tasks
-    if said and reason:
-        raise click.UsageError("give one reason, in quotes")
-    why = reason or said
+    last = tasks[-1].strip() if " " in tasks[-1] else ""
+    said = [last] if last else []
+    named = tasks[: len(tasks) - len(said)]
+    why = one_reason(said, reason)
     if not named:
         raise click.UsageError('name a task:  orchestrator reject TASK "why"')
 
