@@ -94,7 +94,7 @@ def test_no_reader_stumbles(project: Project):
             words,
             done.stderr,
         )
-    assert spending.of_day(Layout(str(project.root)), TS[:10]).total > 0
+    assert spending.of_day(Layout(str(project.root)), TS[:10])[0].total > 0
     assert eventreader.events(Layout(str(project.root)))[1] > 0
     project.drop("good.yaml", "agent: sh\nprompt: 'true'\n")
     project.run("watch", "--until-empty")

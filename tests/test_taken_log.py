@@ -125,7 +125,7 @@ def test_money_is_counted_once_though_the_log_is_gone(project, journals):
             [log.event("attempt_finished", task_id, 1, task_id=task_id, run_id="r", attempt=1, **facts)]
         )  # fmt: skip
     for _ in range(2):  # with the log, and without it
-        spent = spending.of_day(project.layout, day)
+        spent = spending.of_day(project.layout, day)[0]
         assert round(spent.total, 6) == 0.8 and round(spent.agents["x"], 6) == 0.8
         assert round(spending.of_run(project.layout, "r"), 6) == 0.8
         assert spending.totals(project.layout, day, "9999") == (0.8, 30)

@@ -189,7 +189,7 @@ class Spending:
             runs = self._spent.runs, self._tokens.runs
             self._spent, self._tokens = Spent(day), Spent(day)
             if self._active:
-                self._spent, self._tokens = spending.both_of_day(self._layout, day)
+                self._spent, self._tokens = spending.of_day(self._layout, day)
             self._spent.runs, self._tokens.runs = runs
             self._tell()
 

@@ -33,13 +33,8 @@ class Ended:
     usage: Mapping[str, Any] = field(default_factory=dict)
 
 
-def of_day(layout: Layout, day: str) -> Spent:
-    """The costs of all attempts that ended on this day (``2026-11-22``, UTC)."""
-    return both_of_day(layout, day)[0]
-
-
-def both_of_day(layout: Layout, day: str) -> tuple[Spent, Spent]:
-    """The same in dollars and in tokens."""
+def of_day(layout: Layout, day: str) -> tuple[Spent, Spent]:
+    """What all attempts cost that ended on this day (``2026-11-22``, UTC): dollars and tokens."""
     dollars, tokens = Spent(day), Spent(day)
     for ended in _on(layout, day):
         dollars.add(ended.agent, "", ended.cost or 0.0)

@@ -308,7 +308,7 @@ class Known:
     @cached_property
     def spent_today(self) -> tuple[Spent, Spent]:
         """In dollars and in tokens."""
-        return spending.both_of_day(self.layout, timestamp(self.now)[:10])
+        return spending.of_day(self.layout, timestamp(self.now)[:10])
 
     @cached_property
     def verdicts(self) -> verdicts.Verdicts:

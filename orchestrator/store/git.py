@@ -23,7 +23,6 @@ from orchestrator.patterns import regex
 from orchestrator.records import dataclass, replace
 
 SECONDS = 600.0
-ZERO = "0" * 40
 FULL = (os.strerror(errno.ENOSPC), "Out of diskspace")  # as git says it
 ROOM = 1 << 19  # bytes without which a disk takes no task either, and all wait for it
 _OFF = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.clock import SYSTEM, Clock
@@ -66,7 +66,6 @@ class Store:
         self.rehearsing = rehearsing
         self.ledger = Ledger(layout)
         self._trust: Trust | None = None
-        self.unremembered = ""  # why something that this machine knows could not be written down
         self.card = CardFile(layout, clock)
 
     def prepare(self) -> list[str]:
@@ -223,10 +222,8 @@ class Store:
     def vouch(self, facts: Iterable[tuple[str, str, Identity]]) -> None:
         """Remember files that this machine knows (id, sha256, identity), so that git tracking them
         later is no alarm."""
-        try:
+        with suppress(OSError):  # it costs a question later, never a task
             trusting.vouch(self.trust, facts)
-        except OSError as error:  # it costs a question later, never a task
-            self.unremembered = f"{error.filename or self.trust.folder}: {error.strerror}"
 
     def vouch_for(self, task_id: str, path: str) -> None:
         """`vouch` for the file that lies at this path now."""
