@@ -36,6 +36,10 @@ class FakeClock(Clock):
         """So many seconds pass."""
         self.elapsed += seconds
 
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the wall clock; no time passes."""
+        self._start += seconds
+
 
 @dataclass(frozen=True, slots=True)
 class End:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.coordination.arrivals import Arrivals
-from orchestrator.coordination.news import Internal, News, Started
+from orchestrator.coordination.news import About, Internal, News, Remark, Started
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.watch import Watcher
 from orchestrator.distributors.base import Distributor
@@ -164,6 +164,10 @@ class Tube:
     def result(self, task_id: str) -> dict[str, Any]:
         """Its result."""
         return results.read(self.layout, task_id)
+
+    def remarks(self, about: About) -> list[str]:
+        """The tasks (or runs, or names) of which this was remarked."""
+        return [item.id for item in self.news if isinstance(item, Remark) and item.about is about]
 
     def of(self, kind: type[Kind]) -> list[Kind]:
         """The news of this kind."""
