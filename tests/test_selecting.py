@@ -63,6 +63,17 @@ def test_a_filter_asks_first(ended):
     assert "there is nothing to run again" in ended.run("retry", "--failed", "-y").stderr
 
 
+def test_what_a_person_rejected_has_failed_too(ended):
+    """What is listed and what is done follow one rule, and the help of --failed tells it."""
+    ended.drop("poor.yaml", "prompt: x\nagent: demo\n", "review")
+    ended.run("reject", "poor", "other")
+    listed = would(ended, "--failed")
+    assert listed == ["other", "poor", "release.b"]
+    ended.run("retry", "--failed", "-y")
+    assert [ended.where(name) for name in listed] == ["inbox"] * 3
+    assert "failed, rejected ones too" in ended.run("retry", "--help").stdout
+
+
 def test_mistakes_are_named(ended):
     assert "there is no run 'nosuch'" in ended.run("retry", "--run", "nosuch", code=3).stderr
     assert "there is no agent 'nosuch'" in ended.run("retry", "--agent", "nosuch", code=3).stderr

@@ -72,7 +72,9 @@ label_option = click.option(
     metavar="LABEL",
     help="Only tasks with this label; repeat it to require all.",
 )
-failed_option = click.option("--failed", is_flag=True, help="Only tasks that failed.")
+failed_option = click.option(
+    "--failed", is_flag=True, help="Only tasks that failed, rejected ones too."
+)
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 run_option = click.option(
     "--run", "run_id", metavar="RUN", shell_complete=complete_runs, help="Only tasks of this run."
