@@ -455,6 +455,26 @@ def test_validate_knows_every_file_of_ours_by_its_name(project):
     assert "has this name either" in project.run("validate", "zzz", code=3).stderr
 
 
+def test_validate_counts_every_file_that_it_judged(project):
+    """It counted those of the inbox alone, and of named ones not orchestrator.yaml."""
+    made = {
+        "schedules/nightly.yaml": "every: 1h\ntask: {prompt: x}\n",
+        "schedules/held/weekly.yaml": "every: 1s\ntask: {prompt: x}\n",
+        "templates/review.yaml": "prompt: x\n",
+        "agents/builder.md": "---\ntool: demo\n---\nBuild.\n",
+        "tools/mine.yaml": "argv: [date]\n",
+        "held/later.yaml": "prompt: x\n",
+        "orchestrator.yaml": "defaults: {agent: demo}\nbudgets: {day: {soft_usd: 2, hard_usd: 1}}\nlimits: {runing: 3}\n",
+    }
+    for path, text in made.items():
+        (project.work / path).parent.mkdir(parents=True, exist_ok=True)
+        (project.work / path).write_text(text)
+    project.drop("bad.yaml", "promt: x\n")
+    assert "4 problems in 3 of 8 files." in project.run("validate", code=4).stdout
+    named = project.run("validate", "mine", "later", code=4).stdout
+    assert "1 problem in 1 of 3 files." in named
+
+
 def test_what_an_id_is_called_where_a_task_has_no_file(project):
     """It said that the file's name is the id, of what is in no file of its own."""
     project.drop("a.yaml", "prompt: x\nthen:\n  - {id: b, prompt: y}\n")

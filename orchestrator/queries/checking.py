@@ -61,16 +61,12 @@ class Checking:
                     self._unread = True
 
     def settings(self) -> list[Found]:
-        """What is wrong with the tools, roles, schedules and templates, and with what
-        orchestrator.yaml names."""
+        """The tools, roles, schedules and templates of the project, and orchestrator.yaml, each with
+        what is wrong with it or with what it names."""
         if self.layout is None:
             return []
-        tools = [
-            (self.layout.shown(path), document, problems)
-            for path, document, problems in self.toolbox.broken
-        ]
         return [
-            *tools,
+            *self._tools(self.layout),
             *_names(self.layout, self.config, self.toolbox),
             *_profiles(self.layout, self.config, self.toolbox),
             *self._schedules(self.layout),
@@ -114,7 +110,7 @@ class Checking:
         return [self.layout.shown(self.layout.file(status, name))]
 
     def file(self, path: str) -> list[Found]:
-        """What one file is, and all that is wrong with it; nothing if it is a setting that is fine.
+        """What one file is, and all that is wrong with it.
 
         Raises `NotFound` if it is not there.
         """
@@ -194,6 +190,15 @@ class Checking:
         waits = request.task is not None and request.task.needs
         return unknown + (named.circle(request, self._needs) if waits else [])
 
+    def _tools(self, layout: Layout) -> list[Found]:
+        """Each tool of the project."""
+        tools = [tool for tool in self.toolbox.tools.values() if not tool.built_in]
+        found: list[Found] = [(tool.path, Document(""), []) for tool in tools]
+        return [
+            (layout.shown(path), document, problems)
+            for path, document, problems in self.toolbox.broken + found
+        ]
+
     def _schedules(self, layout: Layout) -> list[Found]:
         """Each schedule, and what no file of the inbox may say that it would make."""
         found = []
@@ -228,10 +233,7 @@ class Checking:
         if folder in map(os.path.realpath, (layout.schedules, f"{layout.schedules}/held")):
             return [it for it in self._schedules(layout) if _real(layout, it) == real]
         if folder == os.path.realpath(layout.tools):
-            broken = self.toolbox.broken
-            return [
-                (layout.shown(path), *it[1:]) for it in broken if os.path.realpath(it[0]) == real
-            ]
+            return [it for it in self._tools(layout) if _real(layout, it) == real]
         if folder == os.path.realpath(layout.agents):
             roles = _profiles(layout, self.config, self.toolbox)
             return [item for item in roles if item[0] == layout.shown(real)]
@@ -265,8 +267,8 @@ def _result(path: str) -> tuple[Document, list[Problem]]:
 
 
 def _names(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
-    """Tools and agents that orchestrator.yaml names and that are not there: whatever needs them
-    would wait or fail."""
+    """orchestrator.yaml, with the tools and agents that it names and that are not there: whatever
+    needs them would wait or fail."""
     try:
         document = parse(opening.read_bytes(os.path.realpath(layout.config)))
     except OSError:
@@ -288,7 +290,7 @@ def _names(layout: Layout, config: Config, toolbox: Toolbox) -> list[Found]:
             hint = schemas.did_you_mean(name, known) or ROLES_HINT
             problems.append(document.problem_at(("limits", "reserve", name), what, hint))
     problems += _late_warnings(document, said.get("budgets"))
-    return [(layout.shown(layout.config), document, problems)] if problems else []
+    return [(layout.shown(layout.config), document, problems)]
 
 
 def _absent(

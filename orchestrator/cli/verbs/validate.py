@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import click
 
@@ -15,7 +14,7 @@ from orchestrator.files import diagnostics
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import one_line
 from orchestrator.model.units import plural
-from orchestrator.queries.checking import Checking, Found
+from orchestrator.queries.checking import Checking
 
 
 @click.command(
@@ -69,10 +68,12 @@ def command(
     if dry_run:
         tasks = [task for path in paths if path != "-" for task in checking.made(path)]
         app.console.table([[task.id, one_line(task.title, 120)] for task in tasks])
-    counts = [_count(item, strict) for item in found]
+    counts = dict.fromkeys((shown for shown, _, _ in found), 0)
+    for shown, _, problems in found:
+        counts[shown] += sum(strict or not problem.warning for problem in problems)
     if style == "full":
-        _sum_up(app, counts, len(paths), waiting=not files and _waits(found, counts))
-    return INVALID if any(counts) else 0
+        _sum_up(app, counts, alone=bool(files))
+    return INVALID if any(counts.values()) else 0
 
 
 def _layout(app: App, files: tuple[str, ...]) -> Layout | None:
@@ -85,28 +86,20 @@ def _layout(app: App, files: tuple[str, ...]) -> Layout | None:
         return None
 
 
-def _count(found: Found, strict: bool) -> int:
-    """How many of a file's problems keep it from running."""
-    return sum(strict or not problem.warning for problem in found[2])
-
-
-def _waits(found: Sequence[Found], counts: Sequence[int]) -> bool:
-    """Whether all that is wrong are files of the inbox."""
-    return all(
-        "/inbox/" in shown for (shown, _, _), count in zip(found, counts, strict=True) if count
-    )
-
-
-def _sum_up(app: App, counts: list[int], total: int, waiting: bool) -> None:
-    """How it went, in one line; ``counts`` are each file's problems."""
-    errors, bad = sum(counts), sum(1 for count in counts if count)
-    if not errors and app.console.tty:
-        say(f"{plural(total, 'file')}, no problems")
-    if not errors:
+def _sum_up(app: App, counts: dict[str, int], alone: bool) -> None:
+    """How it went, in one line; ``counts`` are each file's problems. If all that is wrong are files
+    of the inbox, which were not named ``alone``, it says what becomes of them."""
+    wrong = {shown: count for shown, count in counts.items() if count}
+    checked = plural(len(counts), "file")
+    if not wrong:
+        if app.console.tty:
+            say(f"{checked}, no problems")
         return
     stay = "They stay put and won't run until they're"
-    if bad == 1:
+    if len(wrong) == 1:
         stay = "It stays put and won't run until it's"
-    place = f" {stay} fixed." if waiting else ""
-    checked = plural(max(total, bad), "file")
-    app.console.out(f"{plural(errors, 'problem')} in {bad} of {checked}.{place}")
+    waits = not alone and all("/inbox/" in shown for shown in wrong)
+    place = f" {stay} fixed." if waits else ""
+    app.console.out(
+        f"{plural(sum(wrong.values()), 'problem')} in {len(wrong)} of {checked}.{place}"
+    )
