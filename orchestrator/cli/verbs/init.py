@@ -288,9 +288,8 @@ def _write_schema(layout: Layout, kind: str, dry_run: bool) -> str:
 
 def installed_agents() -> list[tuple[str, str]]:
     """``(name, version)`` of the built-in agents whose programs are there and answer."""
-    answers = ask_all(
-        spec for name in KNOWN_AGENTS if (spec := load_tools(None).tools[name]).at_hand
-    )
+    tools = load_tools(None).tools
+    answers = ask_all(tools[name] for name in KNOWN_AGENTS if tools[name].at_hand)
     return [
         (name, answer.version or "present") for name, answer in answers.items() if not answer.error
     ]
