@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from orchestrator.cli import lazily
+from orchestrator.cli.main import cli
 from orchestrator.files.layout import Layout
 
 lazily.settle()  # tests run many threads: here every module is loaded where it is imported
@@ -200,6 +201,14 @@ class Project:
             )
         return done
 
+    def init(self) -> None:
+        """What ``orchestrator init`` makes, without a process for it: nearly every test begins with one."""
+        real, os.fsync = os.fsync, lambda fd: None  # no test of these cuts the power
+        try:
+            cli.main(["-C", str(self.root), "init", "-q"], "orchestrator", standalone_mode=False)
+        finally:
+            os.fsync = real
+
     def json(self, *words: str) -> dict:
         return json.loads(self.run(*words, "--json").stdout)
 
@@ -334,7 +343,7 @@ def project(tmp_path: Path) -> Project:
     root = tmp_path / "acme-api"
     root.mkdir()
     made = Project(root)
-    made.run("init")
+    made.init()
     made.config(
         "retry: {delay: 100ms}\ncancel: {interrupt_grace: 1s, terminate_grace: 500ms}\n"
         "watch: {rescan: 500ms}\n"

@@ -113,7 +113,7 @@ def fenced(tmp_path) -> Fenced:
     (root / ".claude").mkdir()
     (root / ".claude" / "settings.json").write_text("{}\n")
     project = Fenced(root)
-    project.run("init")
+    project.init()
     (project.work / "tools").mkdir(exist_ok=True)
     (project.work / "tools" / "mine.yaml").write_text(TOOL)
     project.settings()

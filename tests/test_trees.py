@@ -74,7 +74,7 @@ def repo(tmp_path) -> Repo:
     (root / "src").mkdir()
     (root / "src/a.txt").write_text("one\ntwo\nthree\n")
     (root / ".gitignore").write_text("*.pyc\nignored/\n")
-    made.run("init")
+    made.init()
     (made.work / "tools").mkdir(exist_ok=True)
     (made.work / "tools/fake.yaml").write_text(TOOL)
     made.settings()
