@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -115,6 +116,15 @@ def test_a_schema_that_takes_for_ever_holds_up_nothing(monkeypatch):
     monkeypatch.setattr(answers, "SECONDS", 1.0)
     slow = {"type": "string", "pattern": "^(a+)+$"}
     assert "took longer" in answers.problem(json.dumps(slow), json.dumps("a" * 60 + "b"))[1]
+
+
+def test_words_of_many_megabytes_hold_up_nothing(monkeypatch):
+    """A value may begin at 200 lines, and the look at each held the interpreter's lock."""
+    monkeypatch.setattr(answers, "SECONDS", 0.5)
+    words = "\n".join(["[" + "[1]," * 20000] * 200)  # 16 MB
+    before = time.thread_time()
+    assert answers.problem("{}", words)[1]
+    assert time.thread_time() - before < 1.0
 
 
 @pytest.mark.parametrize(

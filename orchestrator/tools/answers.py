@@ -1,8 +1,9 @@
 """Last words as data: a task's ``result: {schema: FILE}``.
 
 Programs that can keep to a schema are given it (``result_schema`` in a spec), others are asked for
-it in the prompt; whatever they say is judged here. Schema and answer are other people's, and some
-schemas take for ever: so the judging is done by a process of its own, which has a time limit.
+it in the prompt; whatever they say is judged. Schema and answer are other people's, some schemas take for
+ever, and so does the search for a value in many megabytes: so both are done by a process of its own
+(`answer_check`), which has a time limit and so much memory.
 """
 
 from __future__ import annotations
@@ -69,29 +70,21 @@ def value_of(answer: Any) -> tuple[Any, str]:
 def problem(schema: str, answer: Any) -> tuple[Any, str]:
     """The value in an answer, and what is wrong with it by this schema (a JSON text); empty if
     nothing is."""
-    value, why = value_of(answer)
-    if why:
-        return None, why
     try:
-        text = json.dumps(value, allow_nan=False)
-    except ValueError:
-        return None, "it has a number that is not finite"
-    if len(text) > MOST:
-        return None, f"it has {len(text)} bytes of JSON, more than {MOST}"
-    return value, _judged(json.dumps({"schema": json.loads(schema), "value": value}))
-
-
-def _judged(question: str) -> str:
+        question = json.dumps({"schema": json.loads(schema), "answer": answer})
+    except (ValueError, RecursionError) as error:
+        return None, f"it cannot be read: {str(error)[:200]}"
     command = [sys.executable, "-I", "-m", "orchestrator.tools.answer_check"]
     try:
         done = subprocess.run(
             command, input=question, capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"judging it by its schema took longer than {SECONDS:g} s"
+        return None, f"judging it by its schema took longer than {SECONDS:g} s"
     if done.returncode:
-        return "it could not be judged by its schema"
-    return done.stdout.strip()
+        return None, "it could not be judged by its schema"
+    judged = json.loads(done.stdout)
+    return judged["value"], judged["why"]
 
 
 def _candidates(text: str) -> Iterator[str]:
