@@ -15,6 +15,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.cli.screen import newslines
+from orchestrator.cli.screen.console import Console
 from orchestrator.coordination import spending as spending_room
 from orchestrator.coordination.calm import MOST
 from orchestrator.coordination.later import Later
@@ -452,12 +454,19 @@ def test_a_machine_that_cannot_read_what_a_day_has_cost_is_asked_again(tmp_path,
 
 
 def test_what_ends_work_beside_the_loop_is_told(tmp_path):
+    """It said of every fault that work/ could not be written, and then that it could again."""
     tube = Tube(tmp_path)
 
     async def refused() -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise RuntimeError("can't start new thread")
 
     tube.at(2, lambda: tube.watcher.rooms.background.send(refused()))
     tube.at(50, lambda: tube.watcher.signalled(15))
     tube.run(until_empty=False)
-    assert tube.remarks(About.FAULT) and tube.remarks(About.FAULT_OVER)
+    kinds = (About.FAULT, About.FAULT_OVER)
+    told = [news for news in tube.news if isinstance(news, Remark) and news.about in kinds]
+    lines = [newslines.said(news, tube.watcher.rooms.layout, Console("never")) for news in told]
+    assert [line.text for line in lines] == [
+        "can't start new thread: nothing new starts; running tasks go on",
+        "tasks start again",
+    ]

@@ -155,7 +155,7 @@ def test_colours_take_no_room():
 def test_what_it_says_of_trouble():
     console = Console("never", stream=Screen())
     fault = footer(View((), 4, BUSY.counts, fault="No space left on device"), console, 80, 24)
-    assert "FAULT No space left on device: nothing new starts" in fault[0]
+    assert "FAULT No space left on device: nothing new starts until this is over" in fault[0]
     draining = footer(View(BUSY.doing, 4, BUSY.counts, draining=True), console, 80, 24)
     assert "DRAINING 3 running, no new tasks; Ctrl-C interrupts them" in draining[0]
     assert "FAULT" in footer(View((), 4, BUSY.counts, fault="x"), console, 80, 6)[0]

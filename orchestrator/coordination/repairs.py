@@ -52,7 +52,7 @@ class Repairs:
             if fault:
                 self.notes.write("store_failed", summary=fault)
             else:
-                self.notes.write("store_recovered", summary="work/ can be written again")
+                self.notes.write("store_recovered", summary="tasks start again")
         if turned:
             try:
                 self.card.write()

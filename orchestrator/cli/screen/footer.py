@@ -207,7 +207,7 @@ def _state(view: View, names: object) -> tuple[str, str]:
     to end."""
     running = sum(item.sign == "running" for item in view.doing)
     if view.fault:
-        return f"FAULT {view.fault}: nothing new starts until work/ can be written", "red"
+        return f"FAULT {view.fault}: nothing new starts until this is over", "red"
     if view.interrupted:
         return f"INTERRUPTING {running}", "yellow"
     if view.draining:

@@ -69,7 +69,6 @@ class Look:
     name: str = ""
 
 
-REFUSED = "work/ cannot be written: {}. Nothing new starts; running tasks go on"
 REMARKS: Mapping[About, Look] = {
     About.ANSWERED: Look("running", "answer", text="goes on with your answer: {}"),
     About.APPROVED: Look("ok", "note", "approved"),
@@ -78,8 +77,8 @@ REMARKS: Mapping[About, Look] = {
     About.CANCELLED: Look("cancelled", "reason"),
     About.CONFIGURED: Look("ok", "changed", "settings", "reloaded: {}"),
     About.EDITING: Look("editing", "why", text="{}, not claimed"),
-    About.FAULT: Look("problem", "fault", "fault", REFUSED),
-    About.FAULT_OVER: Look("ok", "", "recovered", "work/ can be written again"),
+    About.FAULT: Look("problem", "fault", "fault", "{}: nothing new starts; running tasks go on"),
+    About.FAULT_OVER: Look("ok", "", "recovered", "tasks start again"),
     About.FOREIGN: Look("review", "note"),
     About.HELD_SETTINGS: Look("review", "held", "settings"),
     About.HOOK: Look("warning", "text", "hook", name="hook"),

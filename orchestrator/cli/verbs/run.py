@@ -312,9 +312,9 @@ class Told:
         elif news.about is About.RESTORED:
             say(f"note: {news.text}")
         elif news.about is About.FAULT:
-            say(f"work/ cannot be written: {news.text}")
+            say(f"{news.text}: nothing new starts")
         elif news.about is About.FAULT_OVER:
-            say("work/ can be written again")
+            say("tasks start again")
 
 
 def _cancel(store: Store, life: Life, stopped: threading.Event) -> None:

@@ -242,7 +242,7 @@ def _remarks(console: Console, view: Overview, moment: float) -> Iterator[tuple[
     card = view.watcher
     if card is not None and card.alive:
         if card.fault:
-            text = f"{card.fault}: nothing new starts until work/ can be written again"
+            text = f"{card.fault}: nothing new starts until this is over"
             yield "fault", console.paint(text, "red")
         if card.settings:
             colour = "yellow" if card.settings_held else "red"

@@ -20,7 +20,7 @@ def watcher(look: Known) -> Check:
         return note("watcher", f"the last one ({pid}) was killed", "orchestrator watch")
     if known.fault:
         return problem(
-            "watcher", f"{pid} claims nothing: {known.fault}", "make room, or mend the disk"
+            "watcher", f"{pid} claims nothing: {known.fault}", "make room, or mend what refuses"
         )
     if known.settings_held:
         held = f"{pid} keeps the previous settings: {known.settings.partition('; to ')[0]}"
