@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -223,7 +224,7 @@ def test_nobody_outside_can_be_seen_or_signalled(fenced):
 
 
 KEYS = """
-import ctypes, errno, pathlib
+import ctypes, errno, fcntl, pathlib, sys
 call = ctypes.CDLL(None, use_errno=True).syscall
 for line in pathlib.Path("/proc/keys").read_text().splitlines():
     number = int(line.split()[0], 16)
@@ -233,6 +234,12 @@ for line in pathlib.Path("/proc/keys").read_text().splitlines():
 for number, words in ((248, (b"user", b"x", b"x", 1, -3)), (250, (1, None)), (249, (b"user", b"x", None, 0))):
     if call(number, *words) >= 0 or ctypes.get_errno() != errno.ENOSYS:
         print("CALLED", number)
+for kind in (fcntl.F_WRLCK, fcntl.F_RDLCK):
+    with open(sys.argv[1]) as file:
+        try:
+            print("LEASED", fcntl.fcntl(file, fcntl.F_SETLEASE, kind))
+        except PermissionError:
+            pass
 print("TRIED")
 """
 HOST = """
@@ -248,10 +255,12 @@ socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 """
 
 
-def answer(filter_: bytes, kind: int, number: int, first: int = 0) -> int:
+def answer(filter_: bytes, kind: int, number: int, first: int = 0, second: int = 0) -> int:
     """What the kernel does with a call by this filter: 0 lets it through, else it is an error's number."""
     words = list(struct.iter_unpack("=HBBI", filter_))
-    data, value, at = {0: number, 4: kind, 16: first, 20: first}, 0, 0
+    # Of s390x the lower half of an argument comes second.
+    low = 20 if kind == 0x80000016 else 16
+    data, value, at = {0: number, 4: kind, low: first, low + 8: second}, 0, 0
     while True:
         code, yes, no, k = words[at]
         at += 1
@@ -278,6 +287,10 @@ def test_what_the_filter_of_system_calls_refuses(machine):
         for number in (425, machine.socketcall):
             if number is not None:
                 assert answer(filter_, machine.name, number) == (0 if network else errno.ENOSYS)
+        for number in machine.fcntl:
+            assert answer(filter_, machine.name, number, 3, fcntl.F_SETLEASE) == errno.EACCES
+            for command in (fcntl.F_SETFL, fcntl.F_SETLK, fcntl.F_GETLEASE, machine.socket, 425):
+                assert answer(filter_, machine.name, number, socket.AF_VSOCK, command) == 0
         assert answer(filter_, machine.name, 0) == 0
     assert answer(syscalls.program(True), 0x1234, 0) == errno.ENOSYS
 
@@ -285,11 +298,13 @@ def test_what_the_filter_of_system_calls_refuses(machine):
 @needs_bwrap
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86-64")
 @pytest.mark.parametrize("level", ["project", "strict"])
-def test_the_keys_of_the_user_cannot_be_reached(fenced, level):
-    """They are in no namespace: whoever has the same user can link them by their numbers."""
+def test_neither_keys_nor_leases_are_to_be_had(fenced, level):
+    """They are in no namespace: whoever has the same user can link them by their numbers. Nor is a
+    lease, which is to be had of any file that can be read, and keeps others from opening it."""
     (fenced.root / "keys.py").write_text(KEYS)
     fenced.settings(level, more=", timeout: 50s")
-    assert fenced.do("python3 keys.py; ls /proc/self/fd | wc -l").split() == ["TRIED", "4"]
+    script = "python3 keys.py work/orchestrator.yaml; ls /proc/self/fd | wc -l"
+    assert fenced.do(script).split() == ["TRIED", "4"]
 
 
 @needs_bwrap

@@ -286,7 +286,7 @@ exit 0
 # What mounts and namespaces do not part.  Each call has to be refused as the filter of system calls
 # refuses it.
 KERNEL_PROBE = """\
-import ctypes, errno, socket, sys
+import ctypes, errno, fcntl, socket, sys
 call = ctypes.CDLL(None, use_errno=True).syscall
 add, request, control = map(int, sys.argv[1:4])
 trials = (add, b"user", b"x", b"x", 1, -3), (request, b"user", b"x", None, 0), (control, 0, -3, 0)
@@ -294,6 +294,12 @@ for trial in trials:
     if call(*trial) >= 0 or ctypes.get_errno() != errno.ENOSYS:
         print("it reached keys that the kernel keeps")
         break
+try:
+    with open("x", "w") as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    print("it may keep others from opening a file")
+except OSError:
+    pass
 if sys.argv[4:]:
     try:
         socket.socket(40, socket.SOCK_STREAM)  # AF_VSOCK
