@@ -415,7 +415,26 @@ def test_what_is_put_at_the_path_of_another_project_is_not_that(project, tmp_pat
     second.run("watch", "--until-empty")
     os.rename(project.root, tmp_path / "away")
     os.rename(second.root, project.root)
-    assert "came as a copy" in refused(project)
+    assert "this machine knows another project at this path" in refused(project)
+
+
+@pytest.mark.parametrize("other", ["there", "gone"])
+def test_a_moved_project_is_no_copy_of_what_has_taken_its_place(project, tmp_path, other):
+    """A clone at its old path was begun first, and has the record."""
+    project.config(BASE)
+    project.run("watch", "--until-empty")
+    shutil.copytree(project.root, tmp_path / "clone", ignore=shutil.ignore_patterns(".state"))
+    os.rename(project.root, tmp_path / "moved")
+    os.rename(tmp_path / "clone", project.root)
+    project.run("watch", "--until-empty")
+    if other == "gone":
+        shutil.rmtree(project.root)
+    moved = Project(tmp_path / "moved")
+    said = refused(moved)
+    assert f"was moved, and another one has taken its place at {project.root}" in said
+    assert "copy" not in said and "approve --settings" in said
+    moved.run("approve", "--settings")
+    moved.run("watch", "--until-empty")
 
 
 @pytest.mark.parametrize("fact", ["ino", "born"])

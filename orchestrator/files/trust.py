@@ -40,7 +40,8 @@ FRESH = "fresh"  # nothing was ever done here
 # somebody removed .state (git clean): the same path, and nothing in it that could be believed
 REMOVED = "removed"
 MOVED = "moved"  # its very file has another path, and nothing of that name is at its old one
-COPIED = "copied"  # its state was made elsewhere
+# its state was made elsewhere, or what is known is another one's
+COPIED = "copied"
 NOWHERE = "nowhere"  # there is no folder of ours to remember anything in
 
 
@@ -103,11 +104,11 @@ def of(layout: Layout) -> Trust:
     if not instance:
         if _has_state(layout):
             why = "its work/.state was not made on this machine, or by an older version"
-            return Trust(folder, COPIED, why=why)
+            return _copy(folder, why)
         # A copy of hard links shares the original's.
         if os.path.lexists(instance_file.path_of(layout)):
             why = "its work/.state/instance is no file of its own"
-            return Trust(folder, COPIED, why=why)
+            return _copy(folder, why)
         return Trust(folder, FRESH)
     return _elsewhere(layout, folder, instance)
 
@@ -115,7 +116,7 @@ def of(layout: Layout) -> Trust:
 def _nowhere(layout: Layout, why: str) -> Trust:
     instance = instance_file.name_of(layout)
     if instance and not _made_here(layout) and _has_state(layout):
-        return Trust("", COPIED, why=f"its work/.state was made elsewhere, and {why}")
+        return _copy("", f"its work/.state was made elsewhere, and {why}")
     return Trust("", NOWHERE, instance, why=why)
 
 
@@ -123,10 +124,12 @@ def _at_its_place(layout: Layout, folder: str, instance: str, place: dict[str, A
     if instance and instance == place.get("instance"):
         if _known_by(layout) == (place.get("ino"), place.get("born")):
             return Trust(folder, KNOWN, instance, folder)
-        return Trust(folder, COPIED, why="its work/.state is a copy (of a backup, or an archive)")
+        return _copy(folder, "its work/.state is a copy (of a backup, or an archive)")
     if not instance and not _has_state(layout):
         return Trust(folder, REMOVED, str(place.get("instance") or ""), folder)
-    return Trust(folder, COPIED, why="its work/.state was made for another project")
+    if instance and _made_here(layout):
+        return Trust(folder, COPIED, why="this machine knows another project at this path")
+    return _copy(folder, "its work/.state was made for another project")
 
 
 def _elsewhere(layout: Layout, folder: str, instance: str) -> Trust:
@@ -137,15 +140,23 @@ def _elsewhere(layout: Layout, folder: str, instance: str) -> Trust:
         if place.get("instance") != instance or unsafe(source):
             continue
         old = str(place.get("root") or "")
-        if old and instance_file.name_of(Layout(old)) == instance:
-            return Trust(folder, COPIED, why=f"it is a copy of {old}")
-        if _known_by(layout) == (place.get("ino"), place.get("born")):
-            return Trust(folder, MOVED, instance, source)
-        return Trust(folder, COPIED, why=f"it is a copy of what was {old}")
+        there = bool(old) and instance_file.name_of(Layout(old)) == instance
+        same = _known_by(layout) == (place.get("ino"), place.get("born"))
+        if not same and _made_here(layout):
+            # Another project began at the old path first, and the name went to that.
+            why = f"this project was moved, and another one has taken its place at {old}"
+            return Trust(folder, COPIED, why=why)
+        if there or not same:
+            return _copy(folder, f"it is a copy of {'' if there else 'what was '}{old}")
+        return Trust(folder, MOVED, instance, source)
     if _made_here(layout):  # with another home, or this one could not be written
         return Trust(folder, FRESH, instance)
     why = f"its work/.state was made elsewhere: nothing is known about it in {home}"
-    return Trust(folder, COPIED, why=why)
+    return _copy(folder, why)
+
+
+def _copy(folder: str, why: str) -> Trust:
+    return Trust(folder, COPIED, why=f"this project came as a copy: {why}")
 
 
 def _has_state(layout: Layout) -> bool:

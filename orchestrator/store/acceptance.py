@@ -99,7 +99,7 @@ class Acceptance:
         ``trusting_attempts``: what attempts write counts, too (``watch: {reload: always}``).
         """
         if self.known.state == trust.COPIED:
-            return [f"this project came as a copy: {self.known.why}"]
+            return [self.known.why]
         now, before = snapshot(self.layout), self._accepted()
         changed = _changed(before, now)
         if not changed:

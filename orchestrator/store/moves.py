@@ -124,7 +124,7 @@ def refuse_forgetful(store: Store, task_id: str) -> None:
         raise Refused(
             f"{task_id} cannot be approved: {store.trust.why or 'nothing can be remembered'}",
             (
-                "orchestrator approve --settings   accepts a copied project as your own"
+                "orchestrator approve --settings   accepts the project as your own"
                 if store.trust.state == trust.COPIED
                 else "set XDG_STATE_HOME to a folder it may write to"
             ),
