@@ -99,6 +99,18 @@ def test_a_lost_attempt(tube, on_lost, folder, attempts):
     assert made.where("a") == folder and len(made.started) == attempts
 
 
+def test_the_last_line_counts_tasks_in_review_and_not_how_often_they_came(tube):
+    made = tube()
+    for name in ("taken", "again"):
+        made.drop(name, task(review="always"))
+    made.at(5, lambda: made.move("taken", "review", "done"))
+    made.at(10, lambda: made.move("again", "review", "inbox"))
+    made.at(60, lambda: made.watcher.signalled(15))
+    made.run(until_empty=False)
+    assert len(made.started) == 3
+    assert made.watcher.summary() == "0 done, 1 review, 0 left running"
+
+
 def test_a_retry_that_waits_for_a_slot_costs_nothing(tube):
     """The loop once turned as fast as it could for as long as that lasted."""
     made = tube("retry: {delay: 5s}\n")

@@ -19,7 +19,7 @@ from orchestrator.model.status import Status
 
 class Aftermath:
     """Told of every claimed task that is not running any more. ``tally`` counts how tasks have
-    ended."""
+    ended, but for those in review."""
 
     def __init__(
         self,
@@ -50,9 +50,11 @@ class Aftermath:
 
     def _count(self, life: Life) -> None:
         if isinstance(life.stage, Ended):
-            self.tally[str(life.stage.status)] += 1
             if life.stage.status is Status.REVIEW:
+                self.reviews.entered.add(life.id)
                 self.reviewmoves.entered(life.name)
+            else:
+                self.tally[str(life.stage.status)] += 1
 
     def _look_at_followers(self, life: Life) -> None:
         led_to = life.stage.led_to if isinstance(life.stage, Ended) else ()

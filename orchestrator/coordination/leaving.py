@@ -126,14 +126,13 @@ class Leaving:
         return admit(Ask(life.task, life.lane, retry=Retry(life.attempt + 1, due)), world)
 
 
-def summary(tally: Mapping[str, int], lives: Collection[Life], waitlist: Waitlist) -> str:
-    """``12 done, 1 failed, 0 left running, 1 invalid``: how what was started ended, and what is
-    left."""
-    counts = [
-        f"{tally[name]} {name}"
-        for name in ("done", "failed", "cancelled", "review")
-        if tally[name] or name == "done"
-    ]
+def summary(
+    tally: Mapping[str, int], reviewed: int, lives: Collection[Life], waitlist: Waitlist
+) -> str:
+    """``12 done, 1 failed, 0 left running, 1 invalid``: how what was started ended, how many of
+    them are in review, and what is left."""
+    ended = {name: tally[name] for name in ("done", "failed", "cancelled")} | {"review": reviewed}
+    counts = [f"{count} {name}" for name, count in ended.items() if count or name == "done"]
     left = sum(life.retry_at is None for life in lives)
     retrying = len(lives) - left
     rest = {

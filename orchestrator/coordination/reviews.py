@@ -17,7 +17,7 @@ from orchestrator.coordination.runmoves import RunMoves
 from orchestrator.coordination.settings import Settings
 from orchestrator.coordination.waitlist import Waitlist
 from orchestrator.errors import OrchestratorError
-from orchestrator.files import runrecords
+from orchestrator.files import runrecords, scan
 from orchestrator.files.layout import stem_of
 from orchestrator.model.run import Run
 from orchestrator.model.status import Status
@@ -46,12 +46,18 @@ class Reviews:
         self._reviewing: set[str] = set()  # runs whose branches are being looked at
         self._obeyed: set[str] = set()  # files that are being merged because a person moved them
         self._noticing: set[str] = set()  # tasks whose branches a person may have merged
+        self.entered: set[str] = set()  # tasks and runs that have come to review here
         self.due = False  # a task was put where tasks end, by whomever
 
     @property
     def busy(self) -> bool:
         """Whether something may still go to review."""
         return bool(self._reviewing or self._obeyed or self._noticing)
+
+    def count(self) -> int:
+        """How many that have come to review here are there now."""
+        places = (scan.locate(self.layout, name, (Status.REVIEW,)) for name in self.entered)
+        return sum(place is not None for place in places)
 
     def stop(self) -> None:
         """Break off what has not ended; the next watcher finds it due again."""
@@ -99,7 +105,7 @@ class Reviews:
                 fresh = self.waitlist.tasks.statuses.fresh
                 words = await asyncio.to_thread(runreviews.settle, self.store, run, fresh)
                 if words:
-                    self.tally[str(Status.REVIEW)] += 1
+                    self.entered.add(run.id)
                     self.listener.hear(Remark(About.REVIEWED, run.id, words))
         except (OSError, OrchestratorError) as error:
             self.listener.hear(Remark(About.WARNED, run.id, runreviews.told(error)))

@@ -54,7 +54,7 @@ from orchestrator.store.transitions import Store
 
 class Rooms:
     """Built once for each watcher. ``running`` are the claimed tasks by id, ``tally`` counts how
-    tasks have ended here."""
+    tasks have ended here, but for those in review."""
 
     def __init__(
         self,

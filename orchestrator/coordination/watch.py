@@ -90,7 +90,9 @@ class Watcher:
 
     def summary(self) -> str:
         """``12 done, 1 failed, 0 left running, 1 invalid``."""
-        return leaving.summary(self.rooms.tally, self.rooms.running.values(), self.rooms.waitlist)
+        rooms = self.rooms
+        reviewed = rooms.reviews.count()
+        return leaving.summary(rooms.tally, reviewed, rooms.running.values(), rooms.waitlist)
 
     def _begin(self) -> None:
         """Say that we are here, hear what arrives, take up what another watcher left, list the

@@ -131,7 +131,7 @@ def _code(watcher: Watcher, ends: bool) -> int:
     if fault or watcher.rooms.tally["failed"] or watcher.rooms.waitlist.inbox.stuck():
         return FAILED
     left = watcher.rooms.waitlist.complaints.invalid or watcher.rooms.waitlist.later.open
-    return NEEDS_YOU if watcher.rooms.tally["review"] or watcher.rooms.asking.open or left else 0
+    return NEEDS_YOU if watcher.rooms.reviews.count() or watcher.rooms.asking.open or left else 0
 
 
 def serve(
