@@ -50,6 +50,9 @@ def test_a_question_is_a_file_and_so_is_its_answer(project, watch):
     assert project.json("status")["running"][0]["status"] == "asks"
     need = project.json("review")["needs"][0]
     assert (need["kind"], need["command"], need["verbs"]) == ("asks", "reply a", ["reply", "cancel", "show"])  # fmt: skip
+    why = project.run("why", "a").stdout
+    assert "it asks: May it use Bash: npm test?" in why and "orchestrator reply a NUMBER" in why
+    assert "2 deny" in why and project.json("why", "a")["status"] == "asks"
     project.run("wait", "a", code=7)
     assert project.run("reply", "a", "3", code=1).stderr.startswith("error: a has the options")
     project.run("reply", "a", "1")

@@ -156,6 +156,7 @@ def test_filter_and_drain():
     assert play(["q"])[1] == [DRAIN]
     assert play(["q"], Hand(mode="type", act=Act(("reply", "a"))))[1] == []
     assert play(["?"])[0].mode == "help" and play(["?", "?"])[0].mode == ""
+    assert play(["?", "q"])[1] == [] and play(["?", "q", "q"])[1] == [DRAIN]
     assert play([Key("paste", "cy")])[1] == []  # outside of a prompt
 
 

@@ -548,7 +548,7 @@ def test_what_opens_below_begins_at_its_beginning(project, pane):
     split = below()[0]
     pane.tmux("send-keys", "-t", split, "q")
     wait_until(lambda: below()[1] == "0", "out of copy mode")
-    assert "[any key goes back]" in pane.tmux("capture-pane", "-p", "-t", split)
+    assert "[q, then any key, goes back]" in pane.tmux("capture-pane", "-p", "-t", split)
     pane.tmux("send-keys", "-t", split, "x")
     wait_until(lambda: not below(), "the split is closed")
     wait_until(lambda: "> ✗ bad" in pane.screen(), "the pane is as large as before, and drawn anew")

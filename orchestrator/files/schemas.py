@@ -42,6 +42,7 @@ _TYPES = {
     "dict": "a mapping",
     "NoneType": "nothing",
 }
+FEW = 10  # keys that a hint lists
 SLIP = 0.78  # how like one of ours a key is that is taken for a slip of the pen
 _WANTED = {
     "string": "text",
@@ -200,12 +201,18 @@ def _unknown_keys(
         close = words.close_to(key, SLIP)
         if len(unknown) == len(missing) == 1:
             close = close or missing[0]
-        slip = f"did you mean '{close}'?" if close else "your own keys start with x-"
+        slip = f"did you mean '{close}'?" if close else _not_ours(known)
         if below := _above(key, known):
             slip = f"write it below {below}: ({below}: {{{_short(key)}: ...}})"
         hint = odd or _foreign(meant, known, tuple(error.absolute_path)) or slip
         place = (*error.absolute_path, key)
         yield document.problem_at(place, f"unknown key '{_short(key)}'", hint, key=True)
+
+
+def _not_ours(known: dict[str, Any]) -> str:
+    """Of a key that is like none of ours: those that are, if they are few."""
+    own = "your own keys start with x-"
+    return f"known here: {', '.join(known)}; {own}" if 0 < len(known) <= FEW else own
 
 
 def _above(key: str, known: dict[str, Any]) -> str:

@@ -90,16 +90,7 @@ def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
     """Why a task is in review: what its last attempt came to, or who brought it there."""
     found = results.read(layout, task_id)
     if question := str(found.get("question") or ""):
-        known = [
-            f"{number} {text}" for number, text in enumerate(question_model.options(question), 1)
-        ]
-        gate = gates_model.Gate(
-            gates_model.GateName.REVIEW,
-            f"it asks: {question_model.headline(question)}",
-            f"orchestrator reply {task_id} {'NUMBER' if known else chr(34) + '...' + chr(34)}",
-            stuck=True,
-        )
-        return Reasons(task_id, "review", "its agent is asking you something", [gate], notes=known)
+        return _asked(task_id, "review", question)
     if plan := results.waiting_plan(found):
         then = f"orchestrator approve {task_id}   carries it out; or reply, reject"
         gate = gates_model.Gate(
@@ -122,6 +113,18 @@ def _reviewed(layout: Layout, task_id: str, journal: Journal | None) -> Reasons:
     if found.get("branch") and found.get("files_changed"):
         notes.append(f"what it changed: orchestrator diff {task_id}")
     return Reasons(task_id, "review", "it waits for a person's decision", [gate], notes=notes)
+
+
+def _asked(task_id: str, word: str, question: str) -> Reasons:
+    """An agent's question, and how to answer it."""
+    known = [f"{number} {text}" for number, text in enumerate(question_model.options(question), 1)]
+    gate = gates_model.Gate(
+        gates_model.GateName.REVIEW,
+        f"it asks: {question_model.headline(question)}",
+        f"orchestrator reply {task_id} {'NUMBER' if known else chr(34) + '...' + chr(34)}",
+        stuck=True,
+    )
+    return Reasons(task_id, word, "its agent is asking you something", [gate], notes=known)
 
 
 def _why_there(
@@ -175,6 +178,8 @@ def _running(known: world.Known, task_id: str, journal: Journal | None) -> Reaso
             "its attempt has ended and is about to be recorded",
             admission.process_gates(known.watching),
         )
+    if asked := next((ask for ask in known.asks if ask.task_id == task_id), None):
+        return _asked(task_id, "asks", asked.question)
     attempt = journal.attempt
     if attempt is not None and attempt.where and attempt.ended is None:
         summary, gates = elsewhere.waits(known.layout, attempt, journal.phase, known.now)

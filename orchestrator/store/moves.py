@@ -40,6 +40,8 @@ def misplaced(task_id: str, status: Status, sources: Collection[Status]) -> Refu
     tried or only asked for."""
     if status is Status.RUNNING:
         return Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
+    if status in ENDED and sources == UNDECIDED:
+        return Refused(f"{task_id} has ended: it is {status.word}", f"orchestrator show {task_id}")
     *some, last = (source.word for source in sources)
     wanted = f"{', '.join(some)} or {last}" if some else last
     return Refused(f"{task_id} is {status.word}, not {wanted}", f"orchestrator show {task_id}")

@@ -118,7 +118,7 @@ def press(
         return _answered(hand, key, now)
     if hand.mode in ("type", "filter"):
         return _typed(hand, key, targets)
-    if hand.mode == "help" and key.name in ("?", "esc", "enter"):
+    if hand.mode == "help" and key.name in ("?", "esc", "enter", "q"):
         return replace(hand, mode=""), ()
     return _chosen(replace(hand, mode=""), key, targets, now)
 

@@ -32,9 +32,12 @@ SLOW = 120.0  # seconds that a verb may take
 # shown: copy mode scrolls, and q leaves it.
 WAIT = """
 "$@"
-printf "\\n[any key goes back] "
+echo
 if [ "$SPLIT" ] && [ "$(tmux display-message -p -t "$TMUX_PANE" "#{history_size}")" -gt 0 ]; then
+    printf "[q, then any key, goes back] "
     tmux copy-mode -t "$TMUX_PANE"; tmux send-keys -t "$TMUX_PANE" -X history-top
+else
+    printf "[any key goes back] "
 fi
 was=$(stty -g) && stty -icanon -echo min 1 time 0 && dd bs=16 count=1 >/dev/null 2>&1; stty "$was"
 """

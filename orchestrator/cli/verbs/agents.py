@@ -175,5 +175,6 @@ def _tell(console: Console, rows: list[dict[str, Any]], tools: list[dict[str, An
     for tool in tools:
         console.out(f"tool {tool['name']}   {tool['state']}")
         for name, text in (("what", tool["description"]), ("from", tool["source"])):
-            console.hang(f"  {name:<9} ", text)
+            if text:
+                console.hang(f"  {name:<9} ", text)
         console.hang(f"  {'runs':<9} ", " ".join(tool["argv"]))

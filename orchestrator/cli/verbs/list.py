@@ -87,9 +87,8 @@ def command(
         if left_out and app.console.tty:
             app.console.out(f"  {left_out} older ended tasks: orchestrator list --last 0")
         if not rows and app.console.tty:
-            app.console.out(
-                'nothing here; drop a YAML file into work/inbox, or: orchestrator new "..."'
-            )
+            empty = 'nothing here; drop a YAML file into work/inbox, or: orchestrator new "..."'
+            app.console.out("no task is like that" if wanted else empty)
 
 
 def _named(app: App, words: tuple[str, ...]) -> frozenset[str]:

@@ -198,11 +198,12 @@ def command(
     try:
         path = _submit(app, name, text, held, task_id is not None, dry_run)
     except Rehearsed as it:
+        if as_json:
+            return _tell_programs(app, it.task_id, held)
         return _preview(app, it.task_id, text, held, each is not None)
     made = os.path.basename(path).removesuffix(".yaml")
     if as_json:
-        entry = {"id": made, "from": None, "to": "held" if held else "waiting"}
-        app.console.json("change", {"changed": [entry], "refused": []})
+        _tell_programs(app, made, held)
         return follow.until_ended(app, [made], None) if wait_for_it else 0
     app.console.out(_from_here(app, path))
     if not sys.stderr.isatty() and not wait_for_it:
@@ -246,6 +247,12 @@ def _name(chosen: str | None, about: str) -> str:
     if why:
         raise click.UsageError(f"the id '{name}' {why}")
     return name
+
+
+def _tell_programs(app: App, made: str, held: bool) -> int:
+    entry = {"id": made, "from": None, "to": "held" if held else "waiting"}
+    app.console.json("change", {"changed": [entry], "refused": []})
+    return 0
 
 
 def _preview(app: App, name: str, text: str, held: bool, is_run: bool) -> int:
@@ -398,7 +405,7 @@ def _by_option(problem: Problem, document: Document, given: Mapping[str, str]) -
         span = document.values.get((key,))
         if span is not None and span.line == problem.line:
             hint = f"\nhint:  {problem.hint}" if problem.hint else ""
-            return f"error: {option}: {problem.message}{hint}"
+            return f"error: {option}: {problem.message.removeprefix(f'{key}: ')}{hint}"
     return ""
 
 
