@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,9 +94,18 @@ PROCESS_FIXTURES = {"project", "watch"}
 SEEDS = 8  # random histories of a kind that scripts/check runs; scripts/test runs all of them
 
 
+LONG = {
+    "test_agents",
+    "test_queue",
+    "test_walls",
+    "test_engines",
+}  # a lane that began these last would end last
+AT_ONCE = 20  # fast tests that a lane takes
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--half 1`` and ``--half 2`` run side by side (scripts/test, scripts/check): most tests wait for processes, not for a core."""
-    parser.addoption("--half", type=int, choices=(1, 2), help="only this half of the tests")
+    """Several lanes run side by side (scripts/lanes): most tests wait for processes, not for a core."""
+    parser.addoption("--share", help="run what no other lane has taken in this folder")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -110,7 +119,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark every test with exactly one kind, run the fast ones first, and only the half that is asked for."""
+    """Mark every test with exactly one kind; the fast ones come first, then what takes longest in one piece."""
     kind_of = {stem: kind for kind, stems in KINDS.items() for stem in stems}
     for item in items:
         if any(item.get_closest_marker(kind) for kind in (*KINDS, "process")):
@@ -125,22 +134,53 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("deep")
         if "tube" in getattr(item, "fixturenames", ()) or "test_whatever_happens" in item.name:
             item.add_marker("history")
-    items.sort(key=lambda item: item.get_closest_marker("fast") is None)
-    half = config.getoption("half")
-    if half:
-        sides: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
-        for item in items:
-            fast = item.get_closest_marker("fast") is not None
-            # Others share what a file has made, and of the fast ones those that parse all modules.
-            key = item.nodeid if fast else item.path.stem
-            key = "modules" if _is_shared(item) else key
-            sides[zlib.crc32(key.encode()) % 2].append(item)
-        config.hook.pytest_deselected(items=sides[2 - half])
-        items[:] = sides[half - 1]
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[bool, bool]:
+    slow = item.get_closest_marker("fast") is None
+    return slow, slow and item.path.stem not in LONG
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """As pytest does it, but one lane runs only what no other has taken before."""
+    share, option = session.config.getoption("share"), session.config.option
+    if not share or session.testsfailed or option.collectonly:
+        return None
+    mine = taken(session.items, Path(share))
+    item = next(mine, None)
+    while item is not None:
+        following = next(mine, None)  # whatever that does not need is taken down after this one
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
+
+
+def taken(items: list[pytest.Item], share: Path) -> Iterator[pytest.Item]:
+    """What this lane takes, when it has done what it took before: a file whose tests share what it has made, or some fast tests."""
+    ours: set[str] = set()
+    counts: Counter[str] = Counter()
+    for item in items:
+        key = item.path.stem
+        if item.get_closest_marker("fast") is not None:
+            counts[key] += 1
+            key = "modules" if _is_shared(item) else f"{key}-{counts[key] // AT_ONCE}"
+        if key not in ours:
+            try:
+                (share / key).mkdir()
+            except FileExistsError:
+                continue
+            ours.add(key)
+        yield item
 
 
 def _is_shared(item: pytest.Item) -> bool:
-    """Whether it parses all modules, which takes seconds and need not be done in both halves."""
+    """Whether it parses all modules, which takes seconds and need not be done in several lanes."""
     fixtures = getattr(item, "fixturenames", ())
     parses = item.path.stem in ("test_architecture", "test_floor")
     return parses and not {"full_project", "bare"} & set(fixtures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import hermetic
 import pytest
+from conftest import taken
 
 
 def test_no_agent_is_on_the_path_and_home_is_ours():
@@ -54,9 +56,10 @@ def test_signals_that_were_ignored_are_not_inherited():
 
 
 @pytest.mark.parametrize(("first", "second", "code"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (3, 0, 3)])
-def test_two_halves_succeed_if_both_do(first, second, code):
+def test_lanes_succeed_if_all_do(first, second, code):
     """The exit code that people and continuous integration see, in the shell that scripts/test runs in."""
-    script = f". scripts/halves; half() {{ echo half $1; [ $1 = 1 ] && return {first}; return {second}; }}; in_halves"
+    lane = f"lane() {{ echo lane $1; case $1 in 1) return {first};; 2) return {second};; esac; }}"
+    script = f". scripts/lanes; lanes=3; {lane}; in_lanes"
     done = subprocess.run(
         ["sh", "-euc", script],
         cwd=Path(__file__).parent.parent,
@@ -64,4 +67,23 @@ def test_two_halves_succeed_if_both_do(first, second, code):
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (code, "half 1\nhalf 2\n")
+    assert (done.returncode, done.stdout) == (code, "lane 1\nlane 2\nlane 3\n")
+
+
+def test_each_test_is_taken_by_exactly_one_lane(request, tmp_path):
+    """In whatever order they come, and all tests of a file that starts processes by the same one."""
+    items = request.session.items
+    chance, lanes = random.Random(1), {n: taken(items, tmp_path) for n in range(3)}
+    by: dict[str, list[int]] = {item.nodeid: [] for item in items}
+    files: dict[str, set[int]] = {}
+    while lanes:
+        lane = chance.choice([*lanes])
+        item = next(lanes[lane], None)
+        if item is None:
+            del lanes[lane]
+            continue
+        by[item.nodeid].append(lane)
+        if item.get_closest_marker("fast") is None:
+            files.setdefault(item.path.stem, set()).add(lane)
+    assert {len(who) for who in by.values()} == {1}
+    assert all(len(who) == 1 for who in files.values())
