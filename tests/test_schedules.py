@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import WatcherProcess, apart, end_everything, wait_until
 
+from orchestrator import testing
 from orchestrator.coordination import timetable
 from orchestrator.coordination.news import About
 from orchestrator.files import scan, schemas
@@ -24,7 +25,7 @@ from orchestrator.files.schedules import load_schedules
 from orchestrator.model.cron import cron_from, moment_of, times
 from orchestrator.model.schedule import Schedule, turn
 from orchestrator.model.status import Status
-from orchestrator.testing import End, Tube
+from orchestrator.testing import End
 
 BERLIN, YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 HOUR, DAY = 3600.0, 86400.0
@@ -203,6 +204,13 @@ def test_what_is_made_of_missed_times():
 
 
 # -- the watcher ----------------------------------------------------------------------------------------------------
+
+
+class Tube(testing.Tube):
+    """No listing of folders, which the usual watcher does every five seconds, hides that a moment was forgotten."""
+
+    def __init__(self, root: Path, config: str = "watch: {rescan: 10h}\n", **named) -> None:
+        super().__init__(root, config, **named)
 
 
 @pytest.fixture
