@@ -756,4 +756,4 @@ def test_a_run_that_was_held_and_is_invalid_now_waits_no_more(tube):
     waitlist = made.watcher.rooms.waitlist
     assert stuck(made) == ["r"] and made.remarks(About.INVALID) == ["r"]
     assert waitlist.inbox.stuck() == []
-    assert summary(Counter(), [], waitlist) == "0 done, 0 left running, 1 invalid"
+    assert summary(Counter(), 0, [], waitlist) == "0 done, 0 left running, 1 invalid"

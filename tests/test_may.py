@@ -258,6 +258,38 @@ def test_no_form_of_a_file_asks_for_more(asked, name):
     assert re.search(f"{NEVER[asked]}|unknown key '{key}'", said), said
 
 
+ALL_AT_ONCE = {
+    "agent: nobody\nprompt_file: none.md\n": ["unknown agent", "there is no file"],
+    "agent: nobody\ncwd: ..\nprompt: x\nneeds: [t]\n": [
+        "unknown agent",
+        "leads out",
+        "need itself",
+    ],
+    "env: {PATH: x}\nprompt: x\nthen: [{agent: nobody, prompt: '{task.x}'}]\n": [
+        "a task may not set PATH: it decides",
+        "unknown agent",
+        "nothing fills",
+    ],
+    "tasks:\n  a: {agent: nobody, prompt: x}\n  b: {cwd: .., prompt: x}\n": [
+        "unknown",
+        "leads out",
+    ],
+    "timeout: 0x\nretries: 99\nprompt: x\nlabel: a\n": ["duration", "at most 20", "unknown key"],
+}
+
+
+@pytest.mark.parametrize("text", ALL_AT_ONCE)
+def test_what_breaks_rules_is_told_with_what_the_settings_show(tmp_path, text):
+    """A person mended one, and was then told of the next."""
+    toolbox, root = Toolbox(TOOLS), str(tmp_path)
+    found = judging.judged(
+        "work/inbox/t.yaml", "t", text.encode(), config_from(ROLE), toolbox, ("r",), root
+    )
+    said = sorted(problem.message for problem in found.errors)
+    assert len(said) == len(ALL_AT_ONCE[text]), said
+    assert all(any(words in it for it in said) for words in ALL_AT_ONCE[text]), said
+
+
 CHECK = "checks.c.timeout"
 
 

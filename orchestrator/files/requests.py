@@ -70,6 +70,8 @@ class Request:
     files: listing.Files = listing.anything
     lenient: bool = False  # for who only reads: a template that is gone is passed over
     made_of: Mapping[str, Any] | None = None  # what its template made, filled
+    # what it asks for by its shape: what breaks rules is nothing to do, and can be judged further
+    meant: tuple[Task | None, Run | None] = (None, None)
     absent: bool = False  # it names what is not there, or is not what it should be
     chain: tuple[Any, ...] = ()  # what acts for its task (`tools.routing.Route`), once it is judged
 
@@ -243,6 +245,8 @@ def _understand(request: Request, data: Any, check: Check | None, document: Docu
             request.problems.append(document.problem_at(document.place_of(error.value), str(error)))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             request.problems.append(document.problem_at((), f"does not fit the schema: {error}"))
+        else:
+            request.meant = request.task, request.run
     if request.errors:
         request.task = request.run = None
 

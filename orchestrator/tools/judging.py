@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.files import named, requests, schemas
 from orchestrator.model import chain, task, template
 from orchestrator.model.units import show_duration
+from orchestrator.records import replace
 from orchestrator.tools import routing
 
 if TYPE_CHECKING:
@@ -42,9 +43,19 @@ def judged(
     """
     find = config.templates.get if config is not None else None
     request = requests.load(path, task_id, raw, schemas.check, agents, find=find, parsed=parsed)
-    if config is not None and not request.errors:
+    fits = not request.errors
+    if config is not None and fits:
         request.problems += route_problems(request, config, toolbox)
-    if root and not request.errors:
+    elif config is not None and any(request.meant):
+        one, many = request.meant
+        shaped = replace(request, task=one, run=many, problems=[])
+        told = {problem.message.partition(":")[0] for problem in request.errors}  # "may not set X"
+        request.problems += [
+            problem
+            for problem in route_problems(shaped, config, toolbox)
+            if problem.message.partition(":")[0] not in told
+        ]
+    if root and fits:
         found = named.problems(request, root)
         request.absent = any(not problem.warning for problem in found)
         request.problems += found
