@@ -136,13 +136,13 @@ def _pi(home: Path, url: str) -> dict[str, str]:
 PROGRAMS = (
     Program("claude", "2.1.197", "pinned", "claude-sonnet-4-5", beside=True),
     Program("claude", "2.1.332", "newest", "claude-sonnet-4-5", beside=True),
-    Program("codex", "0.169.0", "pinned"),
+    Program("codex", "0.171.0", "pinned"),
     Program("opencode", "1.18.33", "pinned", "anthropic/fake-1", beside=True),
     Program("gemini", "0.61.0", "pinned"),
     Program("qwen", "0.15.10", "pinned"),
     Program("qwen", "0.24.4", "newest"),
     Program("pi", "0.73.1", "pinned", "fake/fake-1", beside=True),
-    Program("pi", "1.5.2", "pi-newest", "fake/fake-1", beside=True),
+    Program("pi", "1.6.0", "pi-newest", "fake/fake-1", beside=True),
 )
 # The same, talked to by a protocol.
 SPOKEN = (
@@ -150,5 +150,5 @@ SPOKEN = (
     Program("opencode-acp", "1.18.33", "pinned", "anthropic/fake-1", beside=True),
     Program("qwen-acp", "0.24.4", "newest"),
     Program("copilot-acp", "1.0.102", "pinned"),
-    Program("codex-app", "0.169.0", "pinned"),
+    Program("codex-app", "0.171.0", "pinned"),
 )

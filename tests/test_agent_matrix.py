@@ -452,7 +452,7 @@ def test_it_is_told_while_it_runs(project, provider, watch, program):
 ANSWERS = {
     "claude 2.1.197": '[[tool StructuredOutput {"verdict": "pass"}]]',
     "claude 2.1.332": '[[tool StructuredOutput {"verdict": "pass"}]]',
-    "codex 0.169.0": "judge it",
+    "codex 0.171.0": "judge it",
     "qwen 0.24.4": '[[tool structured_output {"verdict": "pass"}]]',
 }
 
@@ -479,10 +479,10 @@ LEVELS = {
     ("claude 2.1.332", "read"): "",
     ("claude 2.1.332", "edit"): "write",
     ("claude 2.1.332", "shell"): "write command",
-    ("codex 0.169.0", "read"): "",
-    ("codex 0.169.0", "shell"): "write command",
-    ("codex-app 0.169.0", "read"): "",
-    ("codex-app 0.169.0", "shell"): "write command",
+    ("codex 0.171.0", "read"): "",
+    ("codex 0.171.0", "shell"): "write command",
+    ("codex-app 0.171.0", "read"): "",
+    ("codex-app 0.171.0", "shell"): "write command",
     ("gemini 0.61.0", "read"): "",
     ("gemini 0.61.0", "edit"): "write",
     ("gemini-acp 0.61.0", "read"): "",

@@ -430,14 +430,14 @@ def test_init_finds_agents_that_answer(tmp_path):
     stage = Stage(tmp_path / "home", terminal=False)
     for name, body in (
         ("claude", "echo '2.1.330 (Claude Code)'"),
-        ("codex", "echo codex-cli 0.169.0"),
+        ("codex", "echo codex-cli 0.171.0"),
         ("gemini", "exit 1"),
     ):
         path = tmp_path / "home" / "bin" / name
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
     printed = "\n".join(stage.run("orchestrator init"))
-    assert "claude 2.1.330, codex 0.169.0" in printed and "gemini" not in printed
+    assert "claude 2.1.330, codex 0.171.0" in printed and "gemini" not in printed
     assert "#   claude 2.1.330" in (stage.root / "work" / "orchestrator.yaml").read_text()
 
 
