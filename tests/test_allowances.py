@@ -114,7 +114,7 @@ def test_a_task_gets_no_further_attempt_over_its_tokens(tube, settings, more):
 def test_so_many_attempts_begin_within_an_hour(tube, where):
     close = "}}" if where.startswith("agents") else "}"
     key = where + ": {max_attempts_per_hour: 3" + close
-    made = tube(f"watch: {{rescan: 10s}}\nbudgets: {{{key}}}\n")
+    made = tube(f"watch: {{rescan: 10h}}\nbudgets: {{{key}}}\n")
     for number in range(7):
         made.drop(f"t{number}", task())
     made.at(3 * 3600, lambda: made.watcher.signalled(15))
