@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.distributors.base import Distributor, ExecutionHandle, Order
 from orchestrator.distributors.direct import DirectDistributor
@@ -15,9 +14,15 @@ from orchestrator.distributors.launcher import LauncherDistributor
 from orchestrator.distributors.queue import QueueDistributor
 from orchestrator.errors import OrchestratorError, Unusable
 from orchestrator.files.layout import Layout
+from orchestrator.libraries import later
 from orchestrator.model.attempt import AttemptEnd
 from orchestrator.model.config import Config
 from orchestrator.model.journal import AttemptFacts
+
+if TYPE_CHECKING:
+    from importlib import metadata
+else:
+    metadata = later("importlib.metadata")
 
 GROUP = "orchestrator.distributors"
 # The kinds that come with us, beside direct.
@@ -38,7 +43,7 @@ def _made(
     if kind in OURS and layout is not None:
         given = {key: value for key, value in options.items() if key not in PLAIN}
         return OURS[kind](name, layout, given)
-    for entry in entry_points(group=GROUP):
+    for entry in metadata.entry_points(group=GROUP):
         if entry.name == kind:
             given = {key: value for key, value in options.items() if key not in PLAIN}
             made: Distributor = entry.load()(name, **given) if given else entry.load()()

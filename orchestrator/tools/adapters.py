@@ -11,11 +11,11 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.errors import Unusable
 from orchestrator.files.text import last_lines, one_line
+from orchestrator.libraries import later
 from orchestrator.model.attempt import AttemptEnd
 from orchestrator.model.config import Config
 from orchestrator.model.result import Reading
@@ -42,6 +42,11 @@ from orchestrator.tools.output import Said, read
 from orchestrator.tools.protocols import CLIENTS
 from orchestrator.tools.routing import Route, scripted, shell_argv
 from orchestrator.tools.speaking import client
+
+if TYPE_CHECKING:
+    from importlib import metadata
+else:
+    metadata = later("importlib.metadata")
 
 
 class Adapter(Protocol):
@@ -329,7 +334,9 @@ def adapter(name: str) -> Adapter:
     """The adapter of this name, built in or installed; `Unusable` if there is none."""
     if name not in _BUILT_IN:
         found = [
-            entry for entry in entry_points(group="orchestrator.adapters") if entry.name == name
+            entry
+            for entry in metadata.entry_points(group="orchestrator.adapters")
+            if entry.name == name
         ]
         if not found:
             raise Unusable(
