@@ -532,7 +532,7 @@ def test_json_that_others_could_have_written_is_read_in_one_way():
         f"{path}:{node.lineno}"
         for path in MODULES.values()
         if path.name != "changes.py"  # names of files that are no UTF-8 are in what it keeps
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) == "json.loads"
         and ast.unparse(node.args[0]).startswith(("opening.read_bytes", "file.read"))
@@ -554,7 +554,7 @@ def test_small_files_below_work_are_replaced_in_one_way():
     for path in MODULES.values():
         if str(path.relative_to(PACKAGE)) in elsewhere:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "atomic.publish":
                 if any(word.arg == "replace" for word in node.keywords) or len(node.args) > 3:
                     wrong.append(f"{path}:{node.lineno}")
@@ -803,7 +803,7 @@ SPARED = {
 def test_yaml_is_imported_where_its_patterns_wait():
     """PyYAML compiles patterns for milliseconds that libyaml does not need: `patterns.LaterToo` spares them."""
     for path in (ROOT / "orchestrator").rglob("*.py"):
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         spared = {
             node
             for block in ast.walk(tree)
