@@ -121,7 +121,7 @@ def test_a_pause(project, watch):
     project.drop("a.yaml", f"agent: sh\nprompt: while ! test -e {go}; do sleep 0.02; done\n")
     wait_until(lambda: project.events("attempt_started", "a"), "it runs")
     replace(project, BASE + "limits: {running: 0}\n")
-    assert "now uses them" in project.run("reload").stdout
+    assert "; what runs here now uses them" in project.run("reload").stdout
     wait_until(lambda: "paused (limits.running: 0)" in project.run("status").stdout, "it says so")
     project.drop("b.yaml", "agent: 'true'\nprompt: x\n")
     wait_until(
@@ -350,7 +350,7 @@ def test_reload(project, watch):
     project.config(BASE)
     assert "now uses them" not in project.run("approve", "--settings").stdout
     watcher = watch()
-    assert "now uses them" in project.run("reload").stdout
+    assert "; what runs here now uses them" in project.run("reload").stdout
     project.config("limits: {runing: 2}\n")
     assert "1:10: error: unknown key 'runing'" in project.run("reload", code=4).stderr
     assert watcher.process.poll() is None

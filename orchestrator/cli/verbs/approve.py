@@ -205,7 +205,7 @@ def _accept(changes: Changes, dry_run: bool) -> None:
     line = f"accepted the settings of work/ (sha256 {digest_of(files)})"
     if watcher is not None:
         until_read(app.layout, watcher, acceptance)
-        line += "; the watcher now uses them"
+        line += "; what runs here now uses them"
     changes.done("settings", "held", "accepted", line)
 
 
