@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import hashlib
 import json
 import os
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Project, wait_until
+from test_floods import counts
 
 from orchestrator.files import approval, identity, journals, origin, trust
+from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always")
@@ -429,6 +432,16 @@ def test_a_template_of_the_trusted_branch_counts(pulled):
     git(project.root, "pull", "-q")
     project.run("watch", "--until-empty")
     assert not (project.work / "templates/fix.yaml").exists()
+
+
+def test_all_templates_are_asked_about_in_one_look(pulled):
+    paths = [f"work/templates/t{n}.yaml" for n in range(3)]
+    project = with_a_pulled_template(pulled, dict.fromkeys(paths, FIX))
+    layout = Layout(os.path.realpath(project.root))
+    said = {f"{layout.root}/{path}": FIX.encode() for path in paths}
+    asked, profile = load_config(layout), cProfile.Profile()
+    assert profile.runcall(list, approval.merged_templates(layout, asked, said)) == list(said)
+    assert counts(profile)["git.py:prepare"] == 1
 
 
 BESIDE = {"work/agents/r.md": "---\n---\nx\n"}

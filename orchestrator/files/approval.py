@@ -10,7 +10,7 @@ tip of that branch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import MACHINE
@@ -130,23 +130,30 @@ class Approval:
         return Verdict(source=f"it is the same in {shown}")
 
 
-def merged_template(layout: Layout, config: Config, path: str, raw: bytes | None) -> bool:
-    """Whether a file of templates, which says ``raw`` (None: it is gone), is the same in the tip of
-    the trusted branch, and so is every file that it names. Raises `git.Unclear`."""
-    repository = git.nearest(os.path.dirname(path))
-    if repository is None or config.from_git != "trusted":
-        return False
+def merged_templates(
+    layout: Layout, config: Config, said: Mapping[str, bytes | None]
+) -> Iterator[str]:
+    """Those files of templates, of what each says (None: it is gone), that are the same in the tip
+    of the trusted branch, and so is every file that they name. Raises `git.Unclear`."""
+    if not said or config.from_git != "trusted":
+        return
+    repository = git.nearest(os.path.dirname(next(iter(said))))
+    if repository is None:
+        return
+    root = os.path.realpath(layout.root)
     with git.reading(repository) as reader:
         commit = tip(reader, config.trusted)
-        if raw is None:
-            return not _blobs(reader, commit, os.path.relpath(path, repository.folder))
-        template = config.templates.get(stem_of(os.path.basename(path)))
-        if template is None:
-            return False
-        root, sha256 = os.path.realpath(layout.root), hashlib.sha256(raw).hexdigest()
-        # As it is written: what a path will be of which a value is a part, nobody can say.
-        named = _followed([(1, FollowUp(body=template.body))], config, {}, set())
-        return not _unlike(reader, commit, root, path, sha256, named)
+        for path, raw in said.items():
+            template = config.templates.get(stem_of(os.path.basename(path)))
+            if raw is None:
+                if not _blobs(reader, commit, os.path.relpath(path, repository.folder)):
+                    yield path
+            elif template is not None:
+                sha256 = hashlib.sha256(raw).hexdigest()
+                # As it is written: what a path will be of which a value is a part, nobody can say.
+                named = _followed([(1, FollowUp(body=template.body))], config, {}, set())
+                if not _unlike(reader, commit, root, path, sha256, named):
+                    yield path
 
 
 def _unlike(

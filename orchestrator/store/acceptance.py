@@ -13,7 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import approval, git, journals, opening, rules, trust
@@ -284,16 +284,16 @@ def _without_merged(layout: Layout, brought: dict[str, str], now: Snapshot) -> d
     except OrchestratorError:
         return brought
 
-    def counts(path: str) -> bool:
-        if not path.startswith("templates/") or path.endswith(LINK):
-            return False
-        try:
-            place = provenance.place_of(layout, path)
-            return approval.merged_template(layout, config, place, now.get(path))
-        except git.Unclear:
-            return False
-
-    return {path: why for path, why in brought.items() if not counts(path)}
+    places = {
+        provenance.place_of(layout, path): path
+        for path in brought
+        if path.startswith("templates/") and not path.endswith(LINK)
+    }
+    said = {place: now.get(path) for place, path in places.items()}
+    merged: set[str] = set()
+    with suppress(git.Unclear):  # what it could not tell is asked
+        merged.update(places[place] for place in approval.merged_templates(layout, config, said))
+    return {path: why for path, why in brought.items() if path not in merged}
 
 
 def _worktrees(layout: Layout, known: trust.Trust) -> list[str]:
