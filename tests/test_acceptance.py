@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ from orchestrator.files import trust
 from orchestrator.files.card import Card
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
+from orchestrator.store import appending
 from orchestrator.store.acceptance import Acceptance, snapshot
 from orchestrator.tools.specs import Toolbox
 
@@ -147,6 +150,7 @@ def test_a_yes_outlasts_a_hold_at_the_same_moment(accepted):
         while not over.is_set():
             watcher.hold()
             watcher.release()
+            time.sleep(0.002)  # who wants the lock looks for it from time to time
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -159,6 +163,21 @@ def test_a_yes_outlasts_a_hold_at_the_same_moment(accepted):
     finally:
         over.set()
         thread.join()
+
+
+def test_who_keeps_the_record_locked_keeps_nobody_for_ever(accepted, monkeypatch):
+    """An agent without a sandbox can: what it changes is held all the same, until a person's yes."""
+    monkeypatch.setattr(appending, "LONGEST", 0.05)
+    fd = os.open(accepted.known.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        assert change(accepted)
+        accepted.hold()
+        assert accepted.review() == ["work/orchestrator.yaml changed while tasks ran, or later"]
+        accepted.accept(snapshot(accepted.layout))
+        assert not accepted.review()
+    finally:
+        os.close(fd)
 
 
 def card(read: str, **more) -> Card:

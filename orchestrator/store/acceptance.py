@@ -8,7 +8,6 @@ the project.
 from __future__ import annotations
 
 import difflib
-import fcntl
 import hashlib
 import os
 import time
@@ -23,7 +22,7 @@ from orchestrator.files.scan import names, settings_names
 from orchestrator.files.text import lines_of, visible
 from orchestrator.model.journal import Phase
 from orchestrator.records import dataclass, field
-from orchestrator.store import atomic, provenance, trusting
+from orchestrator.store import appending, atomic, provenance, trusting
 from orchestrator.store.provenance import LINK, Snapshot
 
 # The folders whose files are settings, and how such files end.
@@ -159,6 +158,8 @@ class Acceptance:
         self._mark(False)
 
     def _mark(self, held: bool) -> None:
+        if bool(self._remembered().get("held")) == held:
+            return
         with self._alone():
             found = self._remembered()
             if bool(found.get("held")) != held:
@@ -167,7 +168,8 @@ class Acceptance:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """What is remembered is read and written by one process at a time: a verb's yes must
-        outlast a watcher's hold."""
+        outlast a watcher's hold. Who keeps the lock, as an agent can, stops nobody: at worst a yes
+        of that moment is asked for again."""
         if not self.known.folder or not self.known.believed:
             yield
             return
@@ -177,7 +179,8 @@ class Acceptance:
             yield
             return
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            with suppress(OSError):
+                appending.lock(fd, self.known.folder)
             yield
         finally:
             os.close(fd)

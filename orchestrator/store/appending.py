@@ -17,7 +17,7 @@ from orchestrator.files import opening
 from orchestrator.store.atomic import sync_folder, write_all
 
 TRIES = 20  # how often the file may be taken away while we write to it
-LONGEST, PAUSE = 10.0, 0.01  # seconds: nobody appends for so long; and between two trials
+LONGEST, PAUSE = 10.0, 0.002  # seconds: nobody appends for so long; and between two trials
 
 
 def lock(fd: int, path: str) -> None:
