@@ -82,13 +82,59 @@ def test_what_lies_too_deep_to_be_named_keeps_its_tree(bench: Bench):
     shutil.rmtree(bench.path)
 
 
-def test_what_cannot_be_read_keeps_its_tree(plain: Repo):
-    """Of a file that cannot be read git saves what it had before, and its name alone would count as saved."""
+def without_rights(script: str, *words: str, env: dict[str, str]) -> subprocess.CompletedProcess:
+    """A script, run by somebody whom the modes of files keep out: root has to give up the right to pass over them."""
     prefix = []
     if os.geteuid() == 0:
         prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
         if not shutil.which("setpriv"):
             pytest.skip("there is no setpriv here")
+    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{script}"
+    words = [*prefix, sys.executable, "-c", script, *words]
+    return subprocess.run(words, capture_output=True, text=True, env=env)
+
+
+def test_folders_that_are_protected_by_their_mode_go_and_give_way(plain: Repo, tmp_path):
+    """Go's module cache has such folders; and an agent can protect so what it was not to leave."""
+    bench = Bench(plain)
+    run, place, displaced = (
+        tmp_path / "run",
+        tmp_path / "place",
+        plain.root / "work/logs/.displaced",
+    )
+    results, kept = plain.root / "work/results", place / "sub/.claude"
+    for folder in (run, displaced, results, kept, bench.path / "src/deep"):
+        folder.mkdir(parents=True)
+        (folder / "f").write_text("x")
+    (run / "sandbox.json").write_text(
+        json.dumps({"place": str(place), "steering": {"sub/.claude": 0}})
+    )
+    for folder in (results, kept, bench.path / "src/deep", bench.path / "src"):
+        folder.chmod(0o500)
+    place.chmod(0o100)
+    script = """
+from orchestrator.coordination.sandboxing import Sandboxes
+from orchestrator.files.layout import Layout
+from orchestrator.model.isolation import Trees
+from orchestrator.store import places, removal, trees
+root, path, base, run = sys.argv[1:]
+layout, tree = Layout(root), trees.Tree(path, "task/x", base, "main", ready=True)
+print(removal.remove(layout, Trees(), trees.repository(layout), tree, "x", 1, "tester"))
+places.displace(layout, layout.folder("results"))
+print(Sandboxes(layout, None)._after(run))
+"""
+    words = (str(plain.root), str(bench.path), bench.tree.base, str(run))
+    done = without_rights(script, *words, env=plain.env)
+    for folder in (place, run / "taken/sub/.claude", *displaced.glob("*-results")):
+        folder.chmod(0o700)
+    assert done.stdout.startswith("[]\n"), done.stdout + done.stderr
+    assert os.listdir(bench.path.parent) == [".gitignore"]
+    assert "still there" not in done.stdout and (run / "taken/sub/.claude/f").exists()
+    assert (next(displaced.glob("*-results")) / "f").exists()
+
+
+def test_what_cannot_be_read_keeps_its_tree(plain: Repo):
+    """Of a file that cannot be read git saves what it had before, and its name alone would count as saved."""
     bench = Bench(plain)
     (bench.path / "src/a.txt").write_text("kept\n")
     (bench.path / "src/a.txt").chmod(0)
@@ -96,14 +142,14 @@ def test_what_cannot_be_read_keeps_its_tree(plain: Repo):
     (bench.path / "closed/f").write_text("kept\n")
     (bench.path / "closed").chmod(0)
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_tree_odd as t\n"
+        "import test_tree_odd as t\n"
         "from pathlib import Path; from test_trees import Repo\n"
-        "b = t.Bench.__new__(t.Bench); r = Repo(Path(sys.argv[2])); b.layout = r.layout\n"
-        "b.repo = t.trees.repository(r.layout); b.tree = t.Tree(sys.argv[3], 'task/x', sys.argv[4], 'main', ready=True)\n"
+        "b = t.Bench.__new__(t.Bench); r = Repo(Path(sys.argv[1])); b.layout = r.layout\n"
+        "b.repo = t.trees.repository(r.layout); b.tree = t.Tree(sys.argv[2], 'task/x', sys.argv[3], 'main', ready=True)\n"
         "saved = b.save(); print(saved.unproven); print(b.remove())"
     )
-    words = [sys.executable, "-c", script, str(Path(__file__).parent), str(plain.root), str(bench.path), bench.tree.base]  # fmt: skip
-    done = subprocess.run([*prefix, *words], capture_output=True, text=True, env=plain.env)
+    words = (str(plain.root), str(bench.path), bench.tree.base)
+    done = without_rights(script, *words, env=plain.env)
     (bench.path / "closed").chmod(0o700)
     assert "files that cannot be read: src/a.txt" in done.stdout, done.stderr
     assert "'" in done.stdout and "closed" in done.stdout and bench.path.exists()

@@ -146,7 +146,8 @@ class Sandboxes:
             try:
                 os.makedirs(os.path.dirname(aside), exist_ok=True)
                 with opening.folder_below(place, *above) as folder:
-                    os.rename(f"{folder}/{own}", aside)
+                    atomic.let_in(f"{folder}/.")
+                    atomic.move_whole(f"{folder}/{own}", aside)
                 told.append(
                     f"it made {name}, which steers programs here: moved to"
                     f" {self.layout.shown(aside)}"

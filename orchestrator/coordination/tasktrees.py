@@ -290,10 +290,8 @@ class TaskTrees:
                 continue
             except (OSError, ValueError, OrchestratorError) as error:
                 if not self._is_there(name, path):
-                    told.append(
-                        f"work/inbox/{name}, which it dropped, was not queued:"
-                        f" {getattr(error, 'message', None) or error}"
-                    )
+                    why = getattr(error, "message", "") or getattr(error, "strerror", "") or error
+                    told.append(f"work/inbox/{name}, which it dropped, was not queued: {why}")
                     continue
             atomic.remove(path)
         return told

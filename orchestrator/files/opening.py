@@ -114,11 +114,12 @@ def folder_below(base: str, *names: str) -> Iterator[str]:
 
     No name may be a link: `NotAFile`.  FileNotFoundError if there is no such folder.
     """
-    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # By their paths alone, for which a folder that cannot be listed is good enough.
+    fd = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in names:
             try:
-                inner = os.open(name, os.O_DIRECTORY | FLAGS, dir_fd=fd)
+                inner = os.open(name, os.O_PATH | os.O_DIRECTORY | FLAGS, dir_fd=fd)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
                     raise NotAFile(error.errno, "it is not a real folder", name) from None

@@ -185,11 +185,37 @@ def remove_tree(path: str) -> None:
     if stat.S_ISDIR(_mode(path)):
         with suppress(RecursionError):
             shutil.rmtree(path, ignore_errors=True)
-        if os.path.lexists(path):  # too deep for a function that calls itself for each level
-            subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False)
+        if os.path.lexists(path):
+            # Folders may be protected by their mode (Go's module cache is), or too deep for a
+            # function that calls itself for each level.
+            closed = ["-type", "d", "!", "-perm", "-700"]
+            open_up = ["find", path, *closed, "-exec", "chmod", "u+rwx", "{}", ";"]
+            for words in (open_up, ["rm", "-rf", "--", path]):
+                subprocess.run(words, stderr=subprocess.DEVNULL, check=False)
         return
     with suppress(OSError):
         os.unlink(path)
+
+
+def move_whole(source: str, target: str) -> None:
+    """Rename whatever lies there. A folder that is protected by its mode could not leave the folder
+    that it is in: whoever moves it has to be able to write into it."""
+    try:
+        os.rename(source, target)
+    except PermissionError:
+        if not stat.S_ISDIR(_mode(source)):
+            raise
+        let_in(source)
+        os.rename(source, target)
+
+
+def let_in(folder: str) -> None:
+    """Give ourselves all rights to a folder of ours, which is no link."""
+    fd = os.open(folder, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_IRWXU)
+    finally:
+        os.close(fd)
 
 
 def _mode(path: str) -> int:

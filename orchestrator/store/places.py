@@ -15,6 +15,7 @@ import time
 from orchestrator.errors import InTheWay
 from orchestrator.files.layout import FOLDER_NAMES, STATE_FOLDERS, Layout
 from orchestrator.files.opening import is_folder
+from orchestrator.store import atomic
 
 DISPLACED = ".displaced"  # below logs/, or below .state/ if there is no logs/
 MOST = 200  # bytes of the name of what was moved there: the moment comes before it
@@ -105,4 +106,4 @@ def displace(layout: Layout, path: str) -> None:
             os.rename(aside, f"{aside}-{time.time_ns()}")
         os.makedirs(aside, exist_ok=True)
     name = os.fsencode(os.path.basename(path))[:MOST]
-    os.rename(path, f"{aside}/{time.time_ns()}-{os.fsdecode(name)}")
+    atomic.move_whole(path, f"{aside}/{time.time_ns()}-{os.fsdecode(name)}")

@@ -128,7 +128,9 @@ def remove(
         os.rename(aside, tree.path)
         return [f"files that appeared during the check: {', '.join(lost[:3])}"]
     _forget(repo, layout, tree, tree.path)
-    shutil.rmtree(aside)
+    atomic.remove_tree(aside)
+    if os.path.lexists(aside):
+        shutil.rmtree(aside)  # it says why it stays
     atomic.remove(known)
     return []
 
