@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -112,10 +112,11 @@ def command(
     if keep:
         lazily.settle()
     told: set[str] = set()
-    whole = not keep or as_json or short
     while True:
-        replaces = keep and app.console.steers and not as_json and not short
-        with _redrawn(app.console) if replaces else _new_alone(app.console, told, whole):
+        look: AbstractContextManager[None] = nullcontext()
+        if keep and not as_json and not short:
+            look = _redrawn(app.console) if app.console.steers else _new_alone(app.console, told)
+        with look:
             if everywhere:
                 _show_projects(app, as_json)
             else:
@@ -160,12 +161,9 @@ def _redrawn(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def _new_alone(console: Console, told: set[str], whole: bool) -> Iterator[None]:
+def _new_alone(console: Console, told: set[str]) -> Iterator[None]:
     """Of what is printed inside, only the lines that were not ``told`` at the last look, whatever
-    times are in them; or the ``whole``."""
-    if whole:
-        yield
-        return
+    times are in them."""
     screen, console.stream = console.stream, io.StringIO()
     try:
         yield
