@@ -377,10 +377,9 @@ class WatcherProcess:
         self.file.close()
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A fresh project with a work directory, fast retries and gentle limits."""
-    root = tmp_path / "acme-api"
+def fresh(folder: Path) -> Project:
+    """A fresh project in this folder with a work directory, fast retries and gentle limits."""
+    root = folder / "acme-api"
     root.mkdir()
     made = Project(root)
     made.init()
@@ -390,6 +389,12 @@ def project(tmp_path: Path) -> Project:
         "agents:\n  'true': {tool: shell, command: [/bin/true]}\n  sh: {tool: shell, command: [sh]}\n"
     )
     return made
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """As `fresh`; for tests that change nothing in it, a file can have one of its own for all of them."""
+    return fresh(tmp_path)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from conftest import Project, wait_until
+from conftest import Project, fresh, wait_until
 from transcripts import Stage
 
 from orchestrator.cli.screen.console import day_cost
@@ -38,8 +38,10 @@ READING = [
 ]
 
 
-@pytest.fixture
-def used(project):
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    """For verbs that read: they have one project for all."""
+    project = fresh(tmp_path_factory.mktemp("used"))
     project.drop("a.yaml", "prompt: hello\n")
     project.drop("r.yaml", "tasks: {x: hello}\n")
     project.run("watch", "--until-empty")
