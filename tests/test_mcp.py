@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import select
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -33,6 +35,36 @@ def test_a_verb_that_takes_too_long_is_told_as_an_error(project, monkeypatch):
     door = agentdoor.Door(SimpleNamespace(layout=project.layout))
     with pytest.raises(Refused, match="list took longer than 0 s"):
         door.list(None)
+
+
+def test_half_a_surrogate_pair_is_answered(project):
+    """JSON allows it, and the package drops the message: its client waited for ever."""
+    pytest.importorskip("mcp", reason="the extra [mcp] is not installed")
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}}
+    hello["clientInfo"] = {"name": "x", "version": "1"}
+    asked = [
+        ("initialize", {"id": 1, "params": hello}),
+        ("notifications/initialized", {}),
+        ("tools/call", {"id": 2, "params": {"name": "show", "arguments": {"task": "x\ud83d"}}}),
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "mcp"],
+        cwd=project.root,
+        env=project.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as served:
+        for method, more in asked:
+            message = {"jsonrpc": "2.0", "method": method, **more}
+            served.stdin.write(json.dumps(message).encode() + b"\n")
+            served.stdin.flush()
+        answers = []
+        for _ in range(2):
+            if select.select([served.stdout], [], [], 20)[0]:
+                answers.append(json.loads(served.stdout.readline()))
+        served.stdin.close()
+    assert [answer["id"] for answer in answers] == [1, 2]
+    assert "there is no task 'x?'" in answers[1]["result"]["content"][0]["text"]
 
 
 def test_a_client_makes_follows_and_talks_to_its_own_tasks_only(project, watch):

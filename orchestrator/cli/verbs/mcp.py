@@ -4,6 +4,9 @@ output."""
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +41,35 @@ def command(app: App) -> None:
     """
     door = Door(app)
     app.layout  # noqa: B018  without a work directory it says so before the first call
-    server(door).run("stdio")
+    served = server(door)
+    _whole_texts_only()
+    served.run("stdio")
+
+
+def whole(line: bytes) -> bytes:
+    """A message without halves of surrogate pairs, which JSON allows and JavaScript writes of a cut
+    emoji: the package drops such a message, and who sent it waits for ever."""
+    if b"\\ud" not in line.lower():
+        return line
+    try:
+        text = json.dumps(json.loads(line), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return line
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def _whole_texts_only() -> None:
+    """Put a pipe in place of standard input, into which each message comes as `whole` leaves it."""
+    ours = os.dup(0)
+    reading, writing = os.pipe()
+    os.dup2(reading, 0)
+    os.close(reading)
+
+    def pass_on() -> None:
+        with os.fdopen(ours, "rb") as come, os.fdopen(writing, "wb", buffering=0) as go:
+            go.writelines(whole(line) for line in come)
+
+    threading.Thread(target=pass_on, daemon=True).start()
 
 
 def server(door: Door) -> Any:
