@@ -52,6 +52,16 @@ def test_pulled_settings_wait(pulled, watch):
     assert (project.root / "evil").exists()
 
 
+def test_what_a_pull_changes_beside_a_watcher_at_rest_is_said_to_be_a_pulls(pulled, watch):
+    """It said that they had changed while tasks ran, and none had."""
+    project, other = pulled
+    watch()
+    push(other, {"work/orchestrator.yaml": BASE + HOOK})
+    git(project.root, "pull", "-q")
+    said = "hooks: work/orchestrator.yaml came through git"
+    wait_until(lambda: said in " ".join(project.run("status").stdout.split()), "it is held")
+
+
 @pytest.mark.parametrize("end", ["approve", "undo"])
 def test_verbs_say_why_no_watcher_started(pulled, end):
     """Where nobody watches, too; until somebody accepts the settings, or they change."""

@@ -51,7 +51,8 @@ FORMER, LEFT_OUT = "; the previous settings stay in effect", "; this tool is lef
 NO_AGENT = "; this agent is left out"
 NO_SCHEDULE = "; this schedule is left out"
 NO_TEMPLATE = "; this template is left out"
-HELD = " changed while tasks ran; to accept it: orchestrator approve --settings"
+HELD = " changed while tasks ran"
+ACCEPT = "; to accept it: orchestrator approve --settings"
 
 Load = Callable[[], tuple[Config, Toolbox]]
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -94,6 +95,7 @@ class Settings:
             self.config.left_out
         )
         self.held = False
+        self._why = ""  # of what needs a yes though no attempt of now has written it
 
     def differ(self) -> bool:
         """Whether the files are others than those last read."""
@@ -145,7 +147,8 @@ class Settings:
         changed = self._changes(config, toolbox)
         self.held = bool(changed) and not take
         if self.held:
-            self.problem = one_line(", ".join(changed), 300) + HELD
+            why = f": {self._why}" if self._why else HELD
+            self.problem = one_line(", ".join(changed), 300) + why + ACCEPT
             if self.acceptance is not None:
                 self.acceptance.hold()
             return []
@@ -160,6 +163,7 @@ class Settings:
 
         ``theirs``: an attempt may have written it.
         """
+        self._why = ""
         if self.acceptance is None:
             return always or not (theirs or self.held)
         if self.acceptance.equal():
@@ -169,7 +173,9 @@ class Settings:
     def brought(self, always: bool) -> bool:
         """Whether they need a yes although no attempt of now has written them.  It asks git, and
         takes as long as git likes."""
-        return self.acceptance is not None and bool(self.acceptance.review(always))
+        found = self.acceptance.review(always) if self.acceptance is not None else []
+        self._why = one_line(found[0], 300) if found else ""
+        return bool(found)
 
     def exposed(self) -> None:
         """An attempt is about to start."""
