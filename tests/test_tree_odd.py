@@ -82,6 +82,34 @@ def test_what_lies_too_deep_to_be_named_keeps_its_tree(bench: Bench):
     shutil.rmtree(bench.path)
 
 
+def test_what_appears_while_a_tree_is_looked_at_keeps_it(bench: Bench, monkeypatch):
+    """Somebody writes a file that git ignores in the moment before the tree leaves its name."""
+    rename = os.rename
+
+    def late(source: str, target: str) -> None:
+        if os.path.basename(target).startswith(trees.GONE):
+            (bench.path / "late.pyc").write_text("only here\n")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    assert bench.remove() == ["files that appeared during the check: late.pyc"]
+    assert (bench.path / "late.pyc").read_text() == "only here\n"
+
+
+def test_what_a_ref_of_ours_held_before_stays(bench: Bench):
+    """Two runs of one attempt save otherwise, each what the other has not."""
+    shared = bench.repo.shared
+    ref, made = "refs/orchestrator/saved/x/1", []
+    for word in ("one", "two", "three"):
+        tree = f"{bench.tree.base}^{{tree}}"
+        made.append(shared.signed()("commit-tree", tree, stdin=word.encode()))
+        saving.keep(shared, ref, made[-1])
+    after = shared.signed()("commit-tree", tree, "-p", made[-1], stdin=b"after")
+    saving.keep(shared, ref, after)
+    held = [shared.commit_of(name) for name in (f"{ref}.1", f"{ref}.2", ref, f"{ref}.3")]
+    assert held == [made[0], made[1], after, ""]
+
+
 def without_rights(script: str, *words: str, env: dict[str, str]) -> subprocess.CompletedProcess:
     """A script, run by somebody whom the modes of files keep out: root has to give up the right to pass over them."""
     prefix = []

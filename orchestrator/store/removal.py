@@ -16,6 +16,7 @@ from orchestrator.files.layout import WORK, Layout
 from orchestrator.files.text import lines_of
 from orchestrator.model.isolation import Change, Trees
 from orchestrator.model.journal import Journal
+from orchestrator.records import replace
 from orchestrator.store import atomic, saving, submodules, trees
 from orchestrator.store.git import Repository
 from orchestrator.store.trees import GONE, Tree
@@ -36,7 +37,7 @@ def holding(
     if not tree.is_there:
         return []
     found = []
-    lost = list(_lost(layout, config, repo, tree, saved, taken))
+    lost = list(_lost(layout, config, repo, tree, tree.path, saved, taken))
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         found.append(
@@ -65,17 +66,18 @@ def _lost(
     config: Trees,
     repo: Repository,
     tree: Tree,
+    place: str,
     saved: Change,
-    taken: AbstractSet[str],
+    taken: AbstractSet[str] = frozenset(),
 ) -> Iterator[str]:
-    """Paths of what only the tree has."""
+    """Paths of what only the tree has, which lies at ``place`` now."""
     kept = _kept(repo, saved) | taken
     known = trees.known_inventory(layout, tree)
     caches = set(config.caches)
     state = repo.below(WORK) + "/"
-    links = {path for path in tree.placed if os.path.islink(f"{tree.path}/{path}")}
+    links = {path for path in tree.placed if os.path.islink(f"{place}/{path}")}
     count = 0
-    for path, seen in trees.inventory(layout, tree).items():
+    for path, seen in trees.inventory(layout, replace(tree, path=place)).items():
         if path in kept or path in links or known.get(path) == seen or path == f"{state}.gitignore":
             continue
         if caches & set(path.split("/")[:-1]):
@@ -116,14 +118,10 @@ def remove(
         return held
     aside = f"{os.path.dirname(tree.path)}/{GONE}{os.path.basename(tree.path)}"
     atomic.remove_tree(aside)
-    os.rename(
-        tree.path, aside
-    )  # whoever still writes by its name writes nowhere now; look again at what came meanwhile
-    again = Tree(
-        **{**{name: getattr(tree, name) for name in tree.__dataclass_fields__}, "path": aside}
-    )
+    # Whoever still writes by its name writes nowhere then; look again at what came meanwhile.
+    os.rename(tree.path, aside)
     known = trees.inventory_path(layout, tree)
-    lost = list(_lost_aside(layout, config, repo, tree, again, change))
+    lost = list(_lost(layout, config, repo, tree, aside, change))
     if lost:
         os.rename(aside, tree.path)
         return [f"files that appeared during the check: {', '.join(lost[:3])}"]
@@ -133,24 +131,6 @@ def remove(
         shutil.rmtree(aside)  # it says why it stays
     atomic.remove(known)
     return []
-
-
-def _lost_aside(
-    layout: Layout, config: Trees, repo: Repository, tree: Tree, aside: Tree, saved: Change
-) -> list[str]:
-    kept = _kept(repo, saved)
-    known, caches = trees.known_inventory(layout, tree), set(config.caches)
-    now = trees.inventory(layout, aside)
-    state = repo.below(WORK) + "/"
-    return [
-        path
-        for path, seen in now.items()
-        if path not in kept
-        and known.get(path) != seen
-        and not caches & set(path.split("/")[:-1])
-        and path not in tree.placed
-        and path != f"{state}.gitignore"
-    ]
 
 
 def _forget(repo: Repository, layout: Layout, tree: Tree, path: str) -> None:
