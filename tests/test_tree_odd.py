@@ -96,6 +96,16 @@ def test_what_appears_while_a_tree_is_looked_at_keeps_it(bench: Bench, monkeypat
     assert (bench.path / "late.pyc").read_text() == "only here\n"
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_was_there_before_the_agent_goes_with_its_tree(bench: Bench, changed):
+    """A file that git ignores, and that orchestrator put there: elsewhere it is still as it was."""
+    (bench.path / "put.pyc").write_text("there\n")
+    trees.inventory(bench.layout, bench.tree, save=True)
+    if changed:
+        (bench.path / "put.pyc").write_text("changed here\n")
+    assert bool(bench.remove()) == bench.path.exists() == changed
+
+
 def test_what_a_ref_of_ours_held_before_stays(bench: Bench):
     """Two runs of one attempt save otherwise, each what the other has not."""
     shared = bench.repo.shared
