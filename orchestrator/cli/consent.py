@@ -18,7 +18,7 @@ from orchestrator.errors import Refused, Unusable
 from orchestrator.execution.processes import TAG
 from orchestrator.files import eventreader, origin, trust
 from orchestrator.files.layout import Layout
-from orchestrator.files.text import one_line
+from orchestrator.files.text import first_few, one_line
 from orchestrator.store.acceptance import Acceptance, digest_of, snapshot
 from orchestrator.store.provenance import Snapshot
 from orchestrator.store.transitions import Store
@@ -63,8 +63,7 @@ def obtain(app: App, accept: str = "", wait: bool = False) -> Acceptance:
 def _tell_edited(store: Store, edited: list[str]) -> None:
     """A person's own edit counts without a question, but not without a word: nobody may have
     watched when it was made."""
-    more = f" and {len(edited) - MOST} more" if len(edited) > MOST else ""
-    listed = f"{', '.join(edited[:MOST])}{more}"
+    listed = first_few(edited, MOST)
     say(f"note: the settings have changed since they were last used: {listed}")
     event = store.log.event(
         *("settings_changed", "settings", f"@{int(time.time() * 1000)}"),

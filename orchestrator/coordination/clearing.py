@@ -13,12 +13,13 @@ from collections.abc import Collection
 
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.files import journals, runrecords, scan
+from orchestrator.files.text import first_few
 from orchestrator.model.config import Config
 from orchestrator.model.isolation import Change, change_from
 from orchestrator.model.journal import Journal, Phase
 from orchestrator.model.runbranch import RunBranch
 from orchestrator.model.status import FINISHED, Status
-from orchestrator.store import adding, removal, runbranches, saving, trees
+from orchestrator.store import removal, runbranches, saving, trees
 from orchestrator.store.git import Repository
 from orchestrator.store.moves import PATIENCE
 from orchestrator.store.transitions import Store
@@ -82,7 +83,7 @@ def left_over(repo: Repository, journal: Journal) -> str:
     if change is None or not journal.merged or tip in ("", change.tip):
         return ""
     paths = saving.numbers(repo, change.tip, tip)[0]
-    what = adding.named(paths) or "further commits"
+    what = first_few(paths) or "further commits"
     return f"its branch stays: it holds what came after the merge ({what})"
 
 

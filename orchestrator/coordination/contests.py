@@ -155,7 +155,7 @@ def _document(store: Store, contest: Contest, wanted: Step) -> dict[str, Any]:
     good = wanted.folder is not Status.FAILED
     document = {
         "task": contest.run,
-        "title": _title(layout, contest, found),
+        "title": _title(contest, found),
         "outcome": str(Outcome.SUCCEEDED if good else Outcome.FAILED),
         "reason": reason,
         "finished_at": timestamp(store.clock.wall()),
@@ -168,7 +168,7 @@ def _document(store: Store, contest: Contest, wanted: Step) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key == "attempts" or value}
 
 
-def _title(layout: Layout, contest: Contest, found: dict[str, dict[str, Any]]) -> str:
+def _title(contest: Contest, found: dict[str, dict[str, Any]]) -> str:
     titles = [str(item["title"]) for item in found.values() if item.get("title")]
     return titles[0] if titles else contest.run
 

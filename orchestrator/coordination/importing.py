@@ -243,7 +243,7 @@ def _scoped(tag: str, task: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def name_all(found: list[Source], layout: Layout) -> Aliases:
+def name_all(found: list[Source]) -> Aliases:
     """Give every source its id, and return by which names they can be meant; finished ones come
     first."""
     taken: set[str] = set()

@@ -88,7 +88,7 @@ def land(store: Store, config: Config, entry: Entry) -> str:
     strategy = (within_run(role.role) if run_of(store.layout, journal) else role.role).strategy
     checks = [config.checks[name] for name in role.role.verify if name in config.checks]
 
-    def proven(old: str, new: str) -> str:
+    def proven(new: str) -> str:
         box = sandbox_of(store.layout, config, journal)
         return red_on(store.layout, config, repo, checks, new, task_id, box) if checks else ""
 

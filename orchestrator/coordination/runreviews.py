@@ -118,7 +118,7 @@ def approve(store: Store, config: Config, run_id: str) -> str:
         )
     checks, box = _checks(store, config, run_id)
 
-    def proven(old: str, new: str) -> str:
+    def proven(new: str) -> str:
         return merges.red_on(layout, config, repo, checks, new, run_id, box) if checks else ""
 
     def note(record: Mapping[str, Any]) -> None:

@@ -53,7 +53,7 @@ def find(layout: Layout, config: Config) -> list[Stray]:
         *_leaving(layout),
         *_unnamed(layout),
         *_worktrees(layout, repo),
-        *_halves(layout, repo),
+        *_halves(repo),
         *_branches(layout, config, repo),
         *_runs(layout, repo),
         *_locks(layout, config, repo),
@@ -127,11 +127,11 @@ def _of_trees(layout: Layout, repo: Repository) -> Iterator[tuple[str, str]]:
 def _keep_past(repo: Repository, admin: str) -> None:
     """What HEAD of a worktree stood on is kept before its log goes."""
     name = os.path.basename(admin)
-    lost = list(saving.past(repo.shared, admin))
+    lost = list(saving.past(admin))
     sharing.keep_lost(repo, f"{trees.SAVED}/{branch_part(name)}/stray", lost, name)
 
 
-def _halves(layout: Layout, repo: Repository) -> Iterator[Stray]:
+def _halves(repo: Repository) -> Iterator[Stray]:
     """Folders of worktrees that somebody was writing when they were killed."""
     for name in sorted(scan.names(repo.common)):
         match = re.fullmatch(rf"{trees.ASIDE}.+\.(\d+-\d*(?:\.[0-9a-f]{{12}})?)", name)

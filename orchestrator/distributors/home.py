@@ -115,14 +115,12 @@ class Home:
             repo = find(self.layout.root)
             bundles.take_in(repo.shared, bundle, f"{RESULT}/{dispatch}", commit, base)
             repo.shared("update-ref", ref, commit)
-            self._into_tree(repo, task_id, base, commit, dispatch)
+            self._into_tree(repo, task_id, base, commit)
         except (NoRepository, GitFailed, bundles.Refused) as error:
             raise NotHome(f"{error.message} (if it came, it is {ref})") from None
         repo.shared("update-ref", "-d", ref)
 
-    def _into_tree(
-        self, repo: Repository, task_id: str, base: str, commit: str, dispatch: str
-    ) -> None:
+    def _into_tree(self, repo: Repository, task_id: str, base: str, commit: str) -> None:
         tree = self.layout.tree(task_id)
         admin = trees.admin_of(repo, tree)
         if not admin or not (opening.is_folder(self.layout.trees) and opening.is_folder(tree)):

@@ -269,7 +269,9 @@ def _fetched(repository: git.Repository, branch: str, now: float) -> str:
         except OSError:
             continue
     return (
-        f"fetched {show_duration(max(0.0, now - max(times)))} ago" if times else "fetched long ago"
+        f"fetched {show_duration(max(0.0, now - max(times)))} ago"
+        if times
+        else "not fetched since the clone"
     )
 
 

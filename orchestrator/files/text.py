@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from orchestrator.files import masked, opening
 from orchestrator.patterns import regex
@@ -96,6 +97,12 @@ def one_line(text: str, limit: int = 0) -> str:
     """Clean text on one line, cut to ``limit`` characters."""
     text = " ".join(clean(text).split())
     return text if not limit or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first of them, and how many more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def on_a_line(text: str) -> str:

@@ -34,14 +34,14 @@ def entries(
     """Entries of ``then`` for every handoff in a file; ``notes`` hears of agents that are not
     configured here."""
     made: dict[tuple[str, str], dict[str, Any]] = {}
-    for found, sure in _mappings(data, top=True):
+    for found, sure in _mappings(data):
         entry = _entry(found, sure, agents, notes)
         if entry is not None:
             made.setdefault((str(entry.get("agent")), str(entry.get("prompt"))), entry)
     return list(made.values())
 
 
-def _mappings(value: Any, top: bool = False, sure: bool = False) -> Iterator[tuple[Any, bool]]:
+def _mappings(value: Any, sure: bool = False) -> Iterator[tuple[Any, bool]]:
     """The mappings that may be handoffs, and whether they stand where only handoffs do."""
     if isinstance(value, list):
         for item in value:

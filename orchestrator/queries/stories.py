@@ -11,7 +11,6 @@ from orchestrator.files import git, runrecords
 from orchestrator.files.layout import Layout
 from orchestrator.files.text import clean, visible
 from orchestrator.model.isolation import change_from
-from orchestrator.model.status import Status
 from orchestrator.queries import chains, differences, printed, story, whereabouts
 from orchestrator.queries.needs import checks_of
 from orchestrator.queries.overview import Overview
@@ -71,7 +70,7 @@ def told(layout: Layout, task_id: str, now: float) -> dict[str, Any] | None:
         "follows": [link.id for link in chains.before(layout, task)],
         "then": [link.id for link in chains.after(layout, task, result)],
         **_change(layout, found),
-        "log": _log(layout, task_id, status),
+        "log": _log(layout, task_id),
     }
     return {key: value for key, value in facts.items() if value not in (None, "", [], {})}
 
@@ -120,7 +119,7 @@ def _diff(layout: Layout, folder: str, ends: list[str]) -> str:
     return _cut(visible(text[: 4 * DIFF].decode("utf-8", "surrogateescape")), DIFF)
 
 
-def _log(layout: Layout, task_id: str, status: Status) -> list[str]:
+def _log(layout: Layout, task_id: str) -> list[str]:
     """The end of what its last attempt has printed."""
     number = printed.newest(layout, task_id)
     if number is None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
 
 from orchestrator.files import scan
 from orchestrator.files.layout import WORK
-from orchestrator.files.text import lines_of
+from orchestrator.files.text import first_few, lines_of
 from orchestrator.records import dataclass, replace
 from orchestrator.store import atomic, submodules
 from orchestrator.store.git import Git, GitFailed, GivenUp, Repository, Stopped
 from orchestrator.store.trees import Tree
 
-SHOWN = 3  # names that are told
 LARGE = 1 << 30  # bytes of a file from which on git is not given it
 MOST_LARGE = 500  # such files that are left out one by one
 # Nothing that a file's attributes ask for, so that its bytes are stored as they are.
@@ -57,7 +55,7 @@ def add_all(plain: str, repo: Repository, tree: Tree, git: Git) -> Added:
             left += _add_as_files(git, tree.path, folder)
     if not left:
         return added
-    why = f"git is not given files of 1 GiB and more: {named(left)}"
+    why = f"git is not given files of 1 GiB and more: {first_few(left)}"
     return replace(added, left=(*added.left, *left), why=added.why or why)
 
 
@@ -67,7 +65,7 @@ def _add(folder: str, repo: Repository, git: Git, specs: list[str]) -> Added:
         if git.raw(*words, codes=(0, 1), stoppable=True).returncode == 0:
             return Added(git)
         left = _left(git, specs)
-        return Added(git, left, f"files that cannot be read: {named(left)}" if left else "")
+        return Added(git, left, f"files that cannot be read: {first_few(left)}" if left else "")
     except (Stopped, GivenUp):
         raise
     except GitFailed as error:
@@ -101,12 +99,6 @@ def _left(git: Git, specs: list[str]) -> tuple[str, ...]:
     changed = git("diff-files", "--name-only", "-z", "--ignore-submodules=all", *specs)
     new = git("ls-files", "-o", "-z", "--exclude-standard", *specs)
     return tuple(path for path in (*changed.split("\0"), *new.split("\0")) if path)
-
-
-def named(paths: Sequence[str]) -> str:
-    """The first of them, and how many more."""
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return f"{', '.join(paths[:SHOWN])}{more}"
 
 
 def _unhide(git: Git, top: str, state: str) -> None:

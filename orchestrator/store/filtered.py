@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from orchestrator.files.text import first_few
 from orchestrator.store.git import Git, Repository
-
-SHOWN = 3  # names that are told
 
 
 def names_off(repo: Repository) -> set[str]:
@@ -44,7 +43,7 @@ def not_seen(repo: Repository, commit: str) -> list[str]:
     if not found:
         return []
     return [
-        f"{_named(found)}: here as stored, since only this repository configures the filter; {HINT}"
+        f"{first_few(found)}: here as stored, since only this repository configures the filter; {HINT}"
     ]
 
 
@@ -54,12 +53,7 @@ def stored_as_they_are(repo: Repository, git: Git, paths: Iterable[str]) -> list
     found = unfiltered(git, off, paths) if off else []
     if not found:
         return []
-    return [f"{_named(found)}: stored as they are, not as the filter would; {HINT}"]
+    return [f"{first_few(found)}: stored as they are, not as the filter would; {HINT}"]
 
 
 HINT = "in your own configuration it is run (git lfs install, git config --global)"
-
-
-def _named(paths: list[str]) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return f"{', '.join(paths[:SHOWN])}{more}"

@@ -77,7 +77,7 @@ def place(store: Writer, cause: str) -> list[str]:
     of."""
     layout, folder = store.layout, store.layout.following(cause)
     staged = sorted(name for name in scan.names(folder) if name != CAUSE)
-    fresh = [name for name in staged if not _used(store, f"{folder}/{name}", name)]
+    fresh = [name for name in staged if not _used(store, name)]
     told = [_event(store, cause, name) for name in fresh]
     told += [_refusal(store, cause, name) for name in staged if _others(store, folder, name)]
     if told:
@@ -106,7 +106,7 @@ def _moved(source: str, target: str) -> bool:
     return True
 
 
-def _used(store: Writer, path: str, name: str) -> bool:
+def _used(store: Writer, name: str) -> bool:
     """Whether a task of this id is, or was, anywhere."""
     task_id = name.removesuffix(".yaml")
     if scan.locate(store.layout, task_id) is not None:

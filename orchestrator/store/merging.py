@@ -81,13 +81,13 @@ def merge(
     task_id: str,
     pending: Mapping[str, Any],
     note: Callable[[Mapping[str, Any]], None],
-    proven: Callable[[str, str], str] = lambda old, new: "",
+    proven: Callable[[str], str] = lambda commit: "",
     ready: Callable[[Planned | None], None] = lambda planned: None,
 ) -> Planned:
     """Merge a task's branch. ``pending`` is the journal's newest record of a merge, ``note``
     appends to the journal.
 
-    ``proven(old, new)`` runs the checks on the result where the target has moved since; it says
+    ``proven(commit)`` runs the checks on the result where the target has moved since; it says
     what is red. ``ready`` hears of the plan before anything runs or moves, and may end it here;
     None is a merge that was cut off. Raises `CannotMerge`, and then the target is where it was.
     """
@@ -103,7 +103,7 @@ def merge(
         if (
             planned.old != change.base
             and planned.new != planned.old
-            and (red := proven(planned.old, planned.new))
+            and (red := proven(planned.new))
         ):
             raise CannotMerge(f"merged with the present {change.target}, it is not proven: {red}")
         note(planned.record("merge"))

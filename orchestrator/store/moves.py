@@ -36,8 +36,7 @@ class Moved:
 
 
 def misplaced(task_id: str, status: Status, sources: Collection[Status]) -> Refused:
-    """Why a task in this folder cannot be moved as one in ``sources`` can; the same whether it was
-    tried or only asked for."""
+    """Why a task in this folder cannot be moved as one in ``sources`` can."""
     if status is Status.RUNNING:
         return Refused(f"{task_id} is running", f"orchestrator cancel {task_id}   stops it")
     if status in ENDED and sources == UNDECIDED:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from orchestrator.files.layout import WORK, Layout
-from orchestrator.files.text import lines_of
+from orchestrator.files.text import first_few, lines_of
 from orchestrator.model.isolation import Change, Trees
 from orchestrator.model.journal import Journal
 from orchestrator.records import replace
@@ -39,9 +39,8 @@ def holding(
     found = []
     lost = list(_lost(layout, config, repo, tree, tree.path, saved, taken))
     if lost:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         found.append(
-            f"files that are not in git: {', '.join(lost[:3])}{more} "
+            f"files that are not in git: {first_few(lost)} "
             "(remove them, or name their folder in trees.caches)"
         )
     return found
@@ -107,11 +106,11 @@ def remove(
 ) -> list[str]:
     """Save a tree once more and take it away; what holds it if it stays."""
     if not os.path.lexists(tree.path):
-        _forget(repo, layout, tree, tree.path)
+        _forget(repo, tree.path)
         return []
     change = saving.save(layout, repo, tree, task_id, attempt, agent)
     if not tree.is_there:
-        _forget(repo, layout, tree, tree.path)
+        _forget(repo, tree.path)
         return []
     held = holding(layout, config, repo, tree, change)
     if held:
@@ -125,7 +124,7 @@ def remove(
     if lost:
         os.rename(aside, tree.path)
         return [f"files that appeared during the check: {', '.join(lost[:3])}"]
-    _forget(repo, layout, tree, tree.path)
+    _forget(repo, tree.path)
     atomic.remove_tree(aside)
     if os.path.lexists(aside):
         shutil.rmtree(aside)  # it says why it stays
@@ -133,7 +132,7 @@ def remove(
     return []
 
 
-def _forget(repo: Repository, layout: Layout, tree: Tree, path: str) -> None:
+def _forget(repo: Repository, path: str) -> None:
     """Take the worktree's folder out of the repository, as ``git worktree remove`` does."""
     admin = trees.admin_of(repo, path)
     if admin:

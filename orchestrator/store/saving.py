@@ -80,7 +80,7 @@ def save(
                 "commit-tree", content, "-p", head, stdin=message.encode("utf-8", "replace")
             )
         keep(shared, ref, tip)
-        lost = [commit for commit in past(git, admin) if commit != tip]
+        lost = [commit for commit in past(admin) if commit != tip]
         others = _unreachable(shared, [*lost, *([branch] if branch else [])], tip)
         if others:
             keep(shared, f"{ref}.past", _bundle(shared, tip, others, task_id, attempt))
@@ -111,7 +111,7 @@ def keep(git: Git, ref: str, commit: str) -> None:
     git("update-ref", ref, commit)
 
 
-def past(git: Git, admin: str) -> Iterator[str]:
+def past(admin: str) -> Iterator[str]:
     """Commits that HEAD of the tree ever stood on: an agent may have reset, amended or rebased them
     away."""
     names = [f"{admin}/logs/HEAD", f"{admin}/ORIG_HEAD"] if admin else []

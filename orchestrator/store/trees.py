@@ -94,13 +94,13 @@ def repository(layout: Layout) -> Repository:
     if layout.root.startswith(found.top) and "/trees/" in found.git_dir.replace(
         "/worktrees/", "/trees/"
     ):
-        stale = _foreign(layout, found)
+        stale = _foreign(found)
         if stale:
             raise CannotIsolate(stale, "git worktree repair, if the project was moved")
     return found
 
 
-def _foreign(layout: Layout, found: Repository) -> str:
+def _foreign(found: Repository) -> str:
     """Why this checkout is not the one that its repository means: a copied project commits into the
     original."""
     try:
@@ -129,7 +129,7 @@ def plan(
     if working:
         base = snapshot(layout, repo, base)
     else:
-        notes += unseen(layout, repo)
+        notes += unseen(repo)
     notes += filtered.not_seen(repo, base)
     wanted = f"{trees.prefix}/{branch_part(task_id)}"
     branch = free_name(wanted, taken(repo, trees.prefix))
@@ -177,7 +177,7 @@ def taken(repo: Repository, prefix: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name]
 
 
-def unseen(layout: Layout, repo: Repository) -> list[str]:
+def unseen(repo: Repository) -> list[str]:
     """What the agent will not see: uncommitted changes of tracked files outside ``work/``."""
     found = repo.checkout.at(env=(("GIT_OPTIONAL_LOCKS", "0"),))(
         "status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--ignore-submodules=all",

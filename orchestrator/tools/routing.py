@@ -192,7 +192,7 @@ def _route(
     """One link of the chain: this agent, by this tool."""
     role = _agent(task, config, tools, name)
     tool = _tool(task, config, tools, tool_name)
-    agent = _for_tool(role, task, config)
+    agent = _for_tool(role, task)
     _refuse(task, config, tools, agent, tool)
     model, because = _model(task, config, agent, tool)
     known = config.models.get(model or "")
@@ -284,9 +284,7 @@ def bounded(route: Route, bounds: Bounds) -> Route:
     )
 
 
-def _for_tool(
-    agent: config_model.Agent, task: task_model.Task, config: Config
-) -> config_model.Agent:
+def _for_tool(agent: config_model.Agent, task: task_model.Task) -> config_model.Agent:
     """The role as it acts by a tool that the task chose and the role does not name: what it was
     trusted with (its permissions, its environment, its secrets) was meant for its own tools."""
     if not task.tool or task.tool in agent.tools:

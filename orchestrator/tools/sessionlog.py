@@ -126,7 +126,7 @@ def locate(log: SessionLog, env: Mapping[str, str], cwd: str, session: str, sinc
         found = glob.glob(base.replace("{session}", glob.escape(session) if session else "*"))
         found = [path for path in found if _written(path) >= since - SLACK][:MOST]
         if "{session}" not in pattern or not session:
-            found = [path for path in found if _belongs(log, path, cwd, session)]
+            found = [path for path in found if _belongs(path, cwd, session)]
         if found:
             return found[0] if len(found) == 1 else ""
     return ""
@@ -273,7 +273,7 @@ def _written(path: str) -> float:
         return 0.0
 
 
-def _belongs(log: SessionLog, path: str, cwd: str, session: str) -> bool:
+def _belongs(path: str, cwd: str, session: str) -> bool:
     """Whether a log is of this session; of one that is not known, whether it names the folder that
     the attempt ran in."""
     try:

@@ -63,7 +63,7 @@ def command(app: App, paths: tuple[str, ...], to: str | None, dry_run: bool, as_
         item for path, base in importing.files(paths) for item in importing.sources(path, base)
     ]
     coming = [item for item in found if isinstance(item, Source)]
-    known = importing.known_to(importing.name_all(coming, app.layout), app.layout)
+    known = importing.known_to(importing.name_all(coming), app.layout)
     agents = agent_names(config, toolbox.tools)
     target = Status(to) if to else None
     outcome: dict[int, Plan | Fate] = {

@@ -76,13 +76,13 @@ def _named(views: list[ScheduleView], name: str) -> ScheduleView:
 
 def _row(app: App, view: ScheduleView) -> list[str]:
     state = view.why or ("held" if view.held else "")
-    following = f"next {_moment(app, view.next)}" if view.next is not None else ""
+    following = f"next {_moment(view.next)}" if view.next is not None else ""
     last = f"last {view.last} {view.last_status}".rstrip() if view.last else ""
     left = f"left out: {view.left}" if view.left else ""
     return [view.name, view.said, state or following, last, left]
 
 
-def _moment(app: App, moment: float) -> str:
+def _moment(moment: float) -> str:
     return timestamp(moment)[:16] + "Z"
 
 
@@ -104,7 +104,7 @@ def _show(app: App, view: ScheduleView) -> None:
     if view.left:
         app.console.out(f"left out  {view.left}")
     for place, moment in enumerate(_times(app, view)):
-        app.console.out(f"{'next' if not place else '':<9} {_moment(app, moment)}")
+        app.console.out(f"{'next' if not place else '':<9} {_moment(moment)}")
 
 
 def _make(app: App, view: ScheduleView, dry_run: bool, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from orchestrator.distributors.registry import distributors
 from orchestrator.errors import FAILED, INTERRUPTED, NEEDS_YOU
 from orchestrator.files import git
 from orchestrator.files.layout import Layout
+from orchestrator.files.text import first_few
 from orchestrator.model.config import Config
 from orchestrator.records import replace
 from orchestrator.store.acceptance import Acceptance
@@ -191,9 +192,8 @@ def _sharing(layout: Layout, settings: Settings) -> str:
             return ""
     except git.Unclear:
         return ""
-    listed = ", ".join(f"work/tools/{name}.yaml" for name in names[:3])
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    listed = first_few([f"work/tools/{name}.yaml" for name in names])
     return (
-        f"note: tasks of {listed}{more} run side by side in the same working tree; edits: true"
+        f"note: tasks of {listed} run side by side in the same working tree; edits: true"
         " there makes them take turns, edits: false says that they only read"
     )
