@@ -329,6 +329,10 @@ def test_only_the_tip_of_the_trusted_branch_counts(pulled):
     commit = git(project.root, "rev-parse", "--short=10", "origin/main").strip()
     said = project.run("why", "a").stdout
     assert re.search(rf"it is the same in origin/main \({commit}, fetched [0-9.]+m?s ago\)", said)
+    git(project.root, "pack-refs", "--all")  # as in a fresh clone
+    for trace in ("FETCH_HEAD", "logs/refs/remotes/origin/main"):
+        (project.root / ".git" / trace).unlink(missing_ok=True)
+    assert f"({commit}, not fetched since the clone)" in project.run("why", "a").stdout
     project.run("watch", "--until-empty")
     assert project.where("a") == "done"
     push(other, {"work/inbox/b.yaml": evil(project)})
