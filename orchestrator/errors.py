@@ -96,6 +96,18 @@ class InTheWay(StoreFault):
     """Something lies where we write that only a person takes away: no trial mends it."""
 
 
+NO_THREAD = "can't start new thread"  # as Python says it
+
+
+def machine(error: BaseException) -> bool:
+    """Whether the machine is to blame, or the file system as a whole, and never the file."""
+    if isinstance(error, MemoryError | StoreFault):
+        return True
+    if isinstance(error, RuntimeError):
+        return str(error) == NO_THREAD
+    return isinstance(error, OSError) and error.errno in MACHINE
+
+
 # What an extra of this package adds. Told by these names: on a package index, "orchestrator" is
 # another project.
 EXTRAS = {"mcp": "'mcp>=2'", "nats": "nats-py", "redis": "redis", "sdk": "anthropic openai"}

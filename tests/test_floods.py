@@ -10,11 +10,14 @@ import random
 import resource
 import subprocess
 import threading
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.cli import main
+from orchestrator.cli.main import cli
 from orchestrator.cli.screen import newslines
 from orchestrator.cli.screen.console import Console
 from orchestrator.coordination import spending as spending_room
@@ -26,7 +29,7 @@ from orchestrator.coordination.replies import Replies
 from orchestrator.coordination.settings import Fixed
 from orchestrator.coordination.waitingruns import WaitingRuns
 from orchestrator.errors import StoreFault
-from orchestrator.files import replies, schemas, spending
+from orchestrator.files import opening, replies, schemas, spending
 from orchestrator.files.aside import Aside, Busy
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
@@ -451,6 +454,34 @@ def test_a_machine_that_cannot_read_what_a_day_has_cost_is_asked_again(tmp_path,
     tube.at(50, lambda: tube.watcher.signalled(15))
     tube.run(until_empty=False)
     assert (tube.watcher.rooms.today.cost, len(asked)) == (2.5, 3)
+
+
+def test_a_small_file_is_read_with_little_memory(tmp_path):
+    """Room for 64 MiB was taken for each, which a watcher with little of it did not get."""
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    tracemalloc.start()
+    assert len(opening.read_bytes(str(tmp_path / "a"))) == 100_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    with pytest.raises(opening.TooLarge):
+        opening.read_bytes(str(tmp_path / "a"), 99_999)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "error: there is not enough memory"),
+        (RuntimeError("can't start new thread"), "error: can't start new thread"),
+        (RuntimeError("else"), "internal error: RuntimeError: else"),
+    ],
+)
+def test_a_machine_without_memory_is_no_internal_error(monkeypatch, capsys, error, words):
+    monkeypatch.setattr(cli, "main", lambda **_: exec("raise error", {"error": error}))
+    with pytest.raises(SystemExit) as ended:
+        main.main([])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(words)
 
 
 def test_what_ends_work_beside_the_loop_is_told(tmp_path):

@@ -19,7 +19,7 @@ from orchestrator import __version__, lazily
 from orchestrator.cli import former, options
 from orchestrator.cli.app import AT_ONCE, ELSEWHERE_OPTIONS, NOUNS, SECTIONS, VERBS, App, module_of
 from orchestrator.cli.screen.console import Console, shown
-from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError
+from orchestrator.errors import FAILED, INTERRUPTED, OrchestratorError, machine
 from orchestrator.files import configuration, diagnostics
 from orchestrator.files.layout import WORK
 from orchestrator.files.opening import Denied, NotAFile
@@ -156,7 +156,11 @@ def main(argv: list[str] | None = None) -> None:
         _report(OrchestratorError(why, hint))
         sys.exit(FAILED)
     except Exception as error:
-        _internal(error)
+        if not machine(error):
+            _internal(error)
+        hint = "free some memory, or allow more: ulimit -v, ulimit -u, the container's limits"
+        _report(OrchestratorError(str(error) or "there is not enough memory", hint))
+        sys.exit(FAILED)
 
 
 def _is_of_others(error: OSError) -> bool:

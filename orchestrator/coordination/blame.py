@@ -9,19 +9,9 @@ waits for it.
 
 from __future__ import annotations
 
-from orchestrator.errors import MACHINE, OrchestratorError, StoreFault
+from orchestrator.errors import OrchestratorError
+from orchestrator.errors import machine as machine
 from orchestrator.files.text import one_line
-
-NO_THREAD = "can't start new thread"  # as Python says it
-
-
-def machine(error: BaseException) -> bool:
-    """Whether the machine is to blame, or the file system as a whole, and never the file."""
-    if isinstance(error, MemoryError | StoreFault):
-        return True
-    if isinstance(error, RuntimeError):
-        return str(error) == NO_THREAD
-    return isinstance(error, OSError) and error.errno in MACHINE
 
 
 def sentence(error: BaseException) -> tuple[str, str]:

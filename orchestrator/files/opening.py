@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+PART = 1 << 16  # bytes of one step of reading
 MOST = 64 << 20  # bytes that are read at once, unless the caller sets another limit
 FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -95,11 +96,13 @@ def _written(fd: int, enough: int) -> int:
 def read_bytes(path: str, most: int = MOST) -> bytes:
     """The whole content of a regular file; `TooLarge` if it is more than ``most`` bytes; else
     raises as `descriptor`."""
-    with open_file(path) as file:
-        data = file.read(most + 1)
+    data = bytearray()
+    with open_file(path) as file:  # `read` takes memory for all that it may read
+        while part := file.read(min(most + 1 - len(data), PART)):
+            data += part
     if len(data) > most:
         raise TooLarge(errno.EFBIG, f"it is larger than {most >> 10} KiB", path)
-    return data
+    return bytes(data)
 
 
 def read_text(path: str, most: int = MOST) -> str:
