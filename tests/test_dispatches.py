@@ -39,7 +39,7 @@ from orchestrator.distributors.launcher import LauncherDistributor
 from orchestrator.distributors.launchers.base import Refuses, Seen, Start, holes, job_from
 from orchestrator.distributors.launchers.commands import commands_from, run
 from orchestrator.distributors.launchers.kestra import Kestra
-from orchestrator.distributors.queue import options_from
+from orchestrator.distributors.queue import _card, _project, options_from
 from orchestrator.errors import Unusable
 from orchestrator.files.layout import Layout
 from orchestrator.model.config import config_from
@@ -519,3 +519,32 @@ def test_kestra_that_never_comes_to_an_end_holds_nobody_else(begun, monkeypatch)
 @pytest.mark.parametrize("word", ["COMPLETED", "Succeeded", "KILLED", "WARNING", "NODE_FAIL"])
 def test_engines_have_many_words_for_over(word):
     assert Seen(word).over and not Seen("RUNNING").over and not Seen("").over
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        b"\xff",
+        b"[" * 9000,
+        b"[1]",
+        json.dumps({"slots": "many", "busy": -1, "tools": "sh", "labels": [["x"] * 9]}).encode(),
+        json.dumps({"slots": 10**9, "busy": 1e300, "name": "n" * 999, "pools": ["p" * 999] * 999}).encode(),
+    ],
+)  # fmt: skip
+def test_of_a_worker_s_card_only_what_is_known_and_short_is_shown(card):
+    shown = _card(card, 0.0, 15.0)
+    assert shown["slots"] == shown["busy"] == 0
+    texts = [shown["name"], shown["version"], *shown["tools"], *shown["labels"], *shown["pools"]]
+    assert all(isinstance(text, str) and len(text) <= 100 for text in texts) and len(texts) <= 102
+
+
+def test_a_damaged_name_of_the_project_is_made_anew_and_kept(tmp_path):
+    """It names this work directory to workers: a part of one would be another's, or nobody's."""
+    layout = Layout(str(tmp_path))
+    path = tmp_path / "work/.state/queues/q.json"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "work/.state/tmp").mkdir()
+    for damaged in ("", "[]", '{"project": "abc"}'):
+        path.write_text(damaged)
+        made = _project(layout, "q")
+        assert len(made) == 32 and _project(layout, "q") == made
