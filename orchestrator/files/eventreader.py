@@ -63,6 +63,12 @@ def about(
     return _in_order(found)
 
 
+def with_key(layout: Layout, key: str) -> Iterator[Event]:
+    """The events that have this key, a day after the other."""
+    for path in files(layout):
+        yield from (event for event in _fitting(jsonlines.read(path)[0]) if event.get(key))
+
+
 def _fitting(found: list[Event]) -> list[Event]:
     return [event for event in map(fitted, found) if event is not None]
 

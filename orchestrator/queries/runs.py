@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -53,21 +54,26 @@ class RunView:
 
 def all_runs(layout: Layout, now: float) -> list[RunView]:
     """Every accepted run."""
+    named = _named(layout)
     return [
         view
         for run_id, name in runrecords.listed(layout)
-        if (view := view_of(layout, run_id, name, now)) is not None
+        if (view := view_of(layout, run_id, name, now, named.get(run_id, ()))) is not None
     ]
 
 
-def view_of(layout: Layout, run_id: str, name: str, now: float) -> RunView | None:
-    """One run; None if its file cannot be read as one."""
+def view_of(
+    layout: Layout, run_id: str, name: str, now: float, named: Iterable[str] | None = None
+) -> RunView | None:
+    """One run; None if its file cannot be read as one. ``named``: the tasks that name it, if that
+    is known."""
     folder, _ = runrecords.place(layout, run_id) or (runrecords.RUNS, name)
     request = world.request_of(layout, folder, name)
     if request is None or request.run is None:
         return RunView(run_id, "its file cannot be read", RunStatus.FAILED, [])
     run = request.run
-    view = _view(layout, run, members(layout, run), now)
+    ids = members(layout, run) if named is None else list(dict.fromkeys((*run.members, *named)))
+    view = _view(layout, run, ids, now)
     view.folder = str(folder)
     contest = contests.known(layout, run_id)
     if contest is not None and contest.winner:
@@ -90,6 +96,21 @@ def members(layout: Layout, run: Run) -> list[str]:
                 if request is not None and request.task is not None and request.task.run == run.id:
                     found.setdefault(task_id)
     return list(found)
+
+
+def _named(layout: Layout) -> dict[str, list[str]]:
+    """By run: the tasks that name it, in an event or in their own file. Each is read once, however
+    many runs there are."""
+    found: dict[str, list[str]] = {}
+    for event in eventreader.with_key(layout, "run_id"):
+        if event.get("task_id"):
+            found.setdefault(event["run_id"], []).append(event["task_id"])
+    for status in WAITING:
+        for task_id, name in scan.task_names(layout.folder(status)):
+            request = world.request_of(layout, status, name)
+            if request is not None and request.task is not None and request.task.run:
+                found.setdefault(request.task.run, []).append(task_id)
+    return found
 
 
 def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
