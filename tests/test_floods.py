@@ -36,7 +36,7 @@ from orchestrator.files.layout import Layout
 from orchestrator.model.choice import Candidate, Ready
 from orchestrator.model.gates import Gate, GateName, Lane
 from orchestrator.model.status import Status
-from orchestrator.queries import checking, needs
+from orchestrator.queries import checking, needs, runs
 from orchestrator.queries.rows import waiting_row
 from orchestrator.queries.world import Known
 from orchestrator.store import trusting
@@ -177,6 +177,31 @@ def test_a_flood_of_invalid_files_is_summed_up(tmp_path):
     (more,) = [item.text for item in tube.news if isinstance(item, Remark) and item.about is About.MORE]  # fmt: skip
     assert more.startswith(f"{300 - MOST} more files are invalid")
     assert len([event for event in tube.events() if event["event"] == "task_invalid"]) == 301
+
+
+def test_a_flood_of_replies_and_of_tasks_of_others_is_summed_up(tmp_path):
+    tube = Tube(tmp_path)
+    for number in range(100):
+        Path(tube.layout.file(Status.INBOX, f"none{number}.reply")).write_text("go on")
+        Path(tube.layout.file(Status.RUNNING, f"theirs{number}.yaml")).write_text("prompt: x\n")
+    tube.at(60, lambda: tube.watcher.signalled(15))
+    tube.run(until_empty=False)
+    assert [len(tube.remarks(about)) for about in (About.WARNED, About.FOREIGN)] == [MOST, MOST]
+    more = [
+        item.text for item in tube.news if isinstance(item, Remark) and item.about is About.MORE
+    ]
+    assert sorted(text.split(" ")[2] for text in more) == ["tasks", "warnings;"]
+
+
+def test_a_task_is_read_once_however_many_runs_are_listed(tmp_path):
+    layout = Tube(tmp_path).layout
+    for number in range(12):
+        Path(layout.file("runs", f"r{number}.yaml")).write_text("tasks: {a: {prompt: x}}\n")
+        Path(layout.file(Status.HELD, f"t{number}.yaml")).write_text("prompt: x\nrun: r3\n")
+    profile = cProfile.Profile()
+    found = {view.id: len(view.rows) for view in profile.runcall(runs.all_runs, layout, 0.0)}
+    assert found == {f"r{number}": 1 for number in range(12)} | {"r3": 13}
+    assert counts(profile)["world.py:request_of"] <= 12 * 4
 
 
 def test_a_flood_of_tasks_that_wait_is_summed_up(tmp_path):

@@ -14,6 +14,7 @@ STUCK = "stuck"
 WORDS = {
     About.INVALID: "{} more files are invalid; orchestrator status   names them",
     About.EDITING: "{} more files are still being written",
+    About.FOREIGN: "{} more tasks were in running/ but never claimed here; orchestrator status",
     About.WARNED: "{} more warnings; orchestrator validate   prints them",
     STUCK: "{} more tasks wait for something; orchestrator list   says for what",
 }

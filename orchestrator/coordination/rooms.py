@@ -66,18 +66,18 @@ class Rooms:
         clock: Clock,
     ) -> None:
         self.layout, self.settings, self.store, self.clock = layout, settings, store, clock
-        self.distributors, self.listener = distributors, listener
+        self.distributors = distributors
         self.lock = WatcherLock(layout)
         self.running: dict[str, Life] = {}
         self.tally: collections.Counter[str] = collections.Counter()
 
         # what is heard, and what is told
+        self.calm = self.listener = Calm(listener, clock)
         self.hints = Hints()
-        self.health = Health(listener, self.hints, clock)
-        self.signals = Signals(store, self.running, self.health, listener, self.hints)
+        self.health = Health(self.listener, self.hints, clock)
+        self.signals = Signals(store, self.running, self.health, self.listener, self.hints)
         self.notes = Notes(store.log, clock)
         self.background = Background()
-        self.calm = Calm(listener, clock)
 
         # what may keep tasks from starting
         self.state = StateGuard(layout)
@@ -103,7 +103,7 @@ class Rooms:
             self.health,
             self.groups,
             self.running,
-            self.calm,
+            self.listener,
             self.hints,
             self.clock,
         )
