@@ -246,6 +246,19 @@ def test_what_the_configuration_includes_is_not_read(repo, tmp_path):
         assert "autocrlf" not in Path(reader._scratch, "config").read_text()
 
 
+@pytest.mark.parametrize(
+    "stderr,words",
+    [
+        (b"", ""),
+        (b"warning: x\nfatal: bad object\nmore\n", "fatal: bad object"),
+        (b"fatal: unknown repository extension found:\n\trefstorage\n", "fatal: unknown repository extension found: refstorage"),
+        (b"so it is:\n", "so it is:"),
+    ],
+)  # fmt: skip
+def test_why_git_failed_is_said_whole(stderr, words):
+    assert git.words_of(stderr) == words
+
+
 @pytest.mark.parametrize("name", ["HEAD", "index", "packed-refs", "shallow"])
 def test_a_pipe_in_a_repository_is_told_at_once(repo, name):
     """Git would wait for it as long as it may, and every question that follows."""

@@ -21,10 +21,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from orchestrator.files import gitfiles, opening, statehome
+from orchestrator.files.text import lines_of
 from orchestrator.records import dataclass
 
 SECONDS = 20.0
 # Keys that execute nothing and change how files and objects are read.
+_SAYS = ("fatal:", "error:")
 _INERT = frozenset(
     "core.autocrlf core.eol core.filemode core.ignorecase core.precomposeunicode core.symlinks"
     " core.excludesfile core.sparsecheckout core.sparsecheckoutcone core.checkstat core.trustctime"
@@ -239,10 +241,7 @@ class Reader:
         except (OSError, ValueError) as error:
             raise Unclear(f"git cannot be started: {error}") from None
         if process.returncode not in codes:
-            said = err.decode("utf-8", "replace").strip().splitlines()
-            raise Unclear(
-                said[0][:300] if said else f"git {words[0]} ended with {process.returncode}"
-            )
+            raise Unclear(words_of(err) or f"git {words[0]} ended with {process.returncode}")
         return Answer(process.returncode, out)
 
     def prepare(self) -> None:
@@ -292,6 +291,15 @@ class Reader:
         """Whether a repository means the checkout that it lies in; else its paths are others."""
         meant = os.path.join(self.repository.git_dir, worktree)
         return os.path.realpath(meant) == os.path.realpath(self.repository.folder)
+
+
+def words_of(stderr: bytes) -> str:
+    """Why git failed, in its own words: the line that says so, and the next one if it ends with a
+    colon."""
+    lines = [line.strip() for line in lines_of(stderr.decode("utf-8", "replace")) if line.strip()]
+    told = next((at for at, line in enumerate(lines) if line.startswith(_SAYS)), 0)
+    more = told + (2 if lines[told:] and lines[told].endswith(":") else 1)
+    return " ".join(lines[told:more])[:300]
 
 
 def _check(path: str) -> None:

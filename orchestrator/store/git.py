@@ -18,7 +18,6 @@ from typing import Any
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import git as reading
 from orchestrator.files import gitfiles
-from orchestrator.files.text import lines_of
 from orchestrator.patterns import regex
 from orchestrator.records import dataclass, replace
 
@@ -280,9 +279,8 @@ def _has_room(folder: str) -> bool:
 
 def reason(done: subprocess.CompletedProcess[bytes]) -> str:
     """Why a git command failed, in its own words."""
-    lines = [line for line in lines_of(os.fsdecode(done.stderr)) if line.strip()]
-    told = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
-    return told[0].split(": ", 1)[-1][:300] if told else f"ended with {done.returncode}"
+    said = reading.words_of(done.stderr).split(": ", 1)[-1]
+    return said or f"ended with {done.returncode}"
 
 
 @dataclass(frozen=True, slots=True)
