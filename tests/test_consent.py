@@ -630,6 +630,7 @@ def test_a_person_at_the_watchers_terminal_is_asked(pulled, how):
     seen = on_a_terminal(project, "watch", "--until-empty", typed=typed)
     assert b"+- {run: [touch, evil]}" in asked[0] and b"came through git" in asked[0]
     assert (b"were not accepted" in seen) is (how != "yes")
+    assert (b"they changed" in seen) is how.startswith("another")
     assert project.where("a") == ("done" if how == "yes" else "inbox")
     assert not (project.root / "worse").exists()
 

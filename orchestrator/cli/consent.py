@@ -109,8 +109,10 @@ def _ask(app: App, acceptance: Acceptance, reasons: list[str]) -> None:
     for reason in reasons:
         app.console.out(reason)
     said = ask_yes("Accept these settings? They decide which programs run here.")
-    if not said or snapshot(app.layout) != files:
+    if not said:
         raise Refused("the settings were not accepted: nothing starts", HINT)
+    if snapshot(app.layout) != files:
+        raise Refused("the settings were not accepted: they changed while you were asked", HINT)
     acceptance.accept(files)
 
 
