@@ -19,6 +19,7 @@ from test_floods import counts
 from orchestrator.files import approval, identity, journals, origin, trust
 from orchestrator.files.configuration import load_config
 from orchestrator.files.layout import Layout
+from orchestrator.store import trusting
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always")
 
@@ -887,3 +888,15 @@ def test_a_pull_that_changes_a_task_while_it_runs(pulled, watch, folder):
     else:
         wait_until(lambda: "never claimed on this machine" in watcher.text(), "a person decides")
     assert not (project.root / "evil").exists()
+
+
+def test_a_file_that_is_claimed_in_that_moment_is_asked_about_again(pulled):
+    """A look that read it just before said that git gave no clear answer."""
+    project, _ = pulled
+    path = project.drop("a.yaml", "agent: sh\nprompt: exit\n")
+    _, sha256, identity = trusting.fact_of("a", str(path))
+    arrived = approval.Arrived("a", "a.yaml", sha256, identity)
+    judge = approval.Approval(project.layout, trust.of(project.layout))
+    path.unlink()
+    with pytest.raises(origin.Busy):
+        judge.judge(arrived, "hold", "", time.time())

@@ -107,6 +107,8 @@ class Approval:
             return None
         try:
             data = opening.read_bytes(f"{self.layout.folder('inbox')}/{arrived.name}")
+        except FileNotFoundError:
+            raise origin.Busy from None  # it was claimed, or taken away, since it was read
         except OSError as error:
             if error.errno in MACHINE:
                 raise

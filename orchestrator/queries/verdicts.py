@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 
 from orchestrator.files import approval, configuration, origin, requests, trust
@@ -33,7 +34,8 @@ class Verdicts:
         try:
             return self._judge.judge(arrived, self._force.from_git, self._force.trusted, self._now)
         except origin.Busy:
-            return approval.Verdict(approval.busy_gate())
+            gone = not os.path.lexists(path)  # the next look finds where it is by now
+            return approval.Verdict(None if gone else approval.busy_gate())
 
     @cached_property
     def trust(self) -> trust.Trust:
