@@ -25,8 +25,8 @@ from orchestrator.files.text import lines_of
 from orchestrator.records import dataclass
 
 SECONDS = 20.0
-# Keys that execute nothing and change how files and objects are read.
 _SAYS = ("fatal:", "error:")
+# Keys that execute nothing and change how files and objects are read.
 _INERT = frozenset(
     "core.autocrlf core.eol core.filemode core.ignorecase core.precomposeunicode core.symlinks"
     " core.excludesfile core.sparsecheckout core.sparsecheckoutcone core.checkstat core.trustctime"
