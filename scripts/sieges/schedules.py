@@ -111,6 +111,10 @@ class Place:
         known = [state_of(self.layout, name) for name in ("cron", "every")]
         return max(self.now - state.after for state in known if state is not None)
 
+    def first(self) -> dict[str, float]:
+        """Since when each schedule counts."""
+        return {name: state_of(self.layout, name).first for name in ("cron", "every")}
+
     def until(self, check: object, what: str) -> bool:
         end = time.monotonic() + PATIENCE
         while not check():  # type: ignore[operator]
@@ -143,7 +147,7 @@ def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
     place.watch()
     known = [f"{place.layout.state}/schedules/{name}.json" for name in ("cron", "every")]
     place.until(lambda: all(map(os.path.exists, known)), "both schedules are seen")
-    first = {name: state_of(place.layout, name).first for name in ("cron", "every")}
+    begun = [place.first()]  # a clock that is set back to before a schedule was seen begins it anew
     counts: Counter[str] = Counter()
     furthest = place.now
     for _ in range(kills):
@@ -159,17 +163,21 @@ def siege(kills: int, seed: int) -> tuple[Counter[str], list[str]]:
         furthest = max(furthest, place.now)
         time.sleep(place.random.random() * place.random.choice((0.05, 0.3, 0.6)))
         place.kill(signal.SIGKILL)
+        begun.append(place.first())
         counts["killed schedules"] += 1
         place.watch()
     place.move(max(0.0, furthest - place.now) + MINUTE)
-    return counts, judge(place, first, counts)
+    return counts, judge(place, begun, counts)
 
 
-def judge(place: Place, first: dict[str, float], counts: Counter[str]) -> list[str]:
-    """Every promise that is broken."""
+def judge(place: Place, begun: list[dict[str, float]], counts: Counter[str]) -> list[str]:
+    """Every promise that is broken. ``begun``: since when each schedule counted, after each kill."""
     end = place.now
-    wanted = expected(first, end)
-    place.until(lambda: wanted <= set(place.tasks()), "every due time has made its task")
+    place.until(
+        lambda: expected(place.first(), end) <= set(place.tasks()),
+        "every due time has made its task",
+    )
+    wanted = expected(place.first(), end)
     place.until_ended(wanted)
     place.kill(signal.SIGTERM)
     found, started = place.tasks(), Counter(place.starts.read_text().split())
@@ -178,7 +186,8 @@ def judge(place: Place, first: dict[str, float], counts: Counter[str]) -> list[s
         for event in eventreader.events(place.layout)[0]
         if event["event"] == "task_submitted"
     )
-    late = expected(first, place.now)  # what came due while we looked
+    begun.append(place.first())
+    late = {name for since in begun for name in expected(since, place.now)}  # and while we looked
     broken = [f"{name} was never made" for name in sorted(wanted - set(found))]
     broken += [f"{name} was made for no due time" for name in sorted(set(found) - late)]
     for what, table in (("is in", found), ("was started", started), ("was submitted", submitted)):
