@@ -37,14 +37,21 @@ def events(layout: Layout, since: str = "") -> tuple[list[Event], int]:
 
 
 def about(
-    layout: Layout, key: str, value: str, first_day: str = "", since: str = "", until: str = ""
+    layout: Layout,
+    key: str,
+    value: str | None,
+    first_day: str = "",
+    since: str = "",
+    until: str = "",
 ) -> list[Event]:
-    """The events in which ``key`` (``task_id``, ``run_id``) is ``value``, from ``first_day`` on.
+    """The events in which ``key`` (``task_id``, ``run_id``) is ``value``, or any text (None), from
+    ``first_day`` on.
 
     Only their lines are parsed: finding them is a search for bytes.  Of large files only what was
     written from ``since`` to ``until`` (timestamps) is read: a file is in order of time.
     """
-    needle = f'"{key}":{json.dumps(value, ensure_ascii=False)}'.encode("utf-8", "surrogatepass")
+    wanted = '"' if value is None else json.dumps(value, ensure_ascii=False)
+    needle = f'"{key}":{wanted}'.encode("utf-8", "surrogatepass")
     found = []
     for path in files(layout, max(first_day, since[:10])):
         if until and os.path.basename(path)[:10] > until[:10]:
@@ -57,16 +64,11 @@ def about(
             begin = data.rfind(b"\n", 0, place) + 1
             line = data[begin:end] if end - begin <= jsonlines.LONGEST else b""
             event = fitted(jsonlines.parse_line(line))
-            if event is not None and event.get(key) == value:
+            said = event.get(key) if event is not None else None
+            if event is not None and (said == value or (value is None and said)):
                 found.append(event)
             place = data.find(needle, end)
     return _in_order(found)
-
-
-def with_key(layout: Layout, key: str) -> Iterator[Event]:
-    """The events that have this key, a day after the other."""
-    for path in files(layout):
-        yield from (event for event in _fitting(jsonlines.read(path)[0]) if event.get(key))
 
 
 def _fitting(found: list[Event]) -> list[Event]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Container, Iterable, Iterator
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFound
@@ -52,28 +52,49 @@ class RunView:
         }
 
 
+class _Look:
+    """What the views of one moment have in common, read once however many runs there are."""
+
+    def __init__(self, layout: Layout, now: float) -> None:
+        self.layout, self.now = layout, now
+        self.known = world.Known(layout, now)
+
+    @cached_property
+    def active(self) -> dict[str, Row]:
+        """The rows of what runs, by id."""
+        return {row.id: row for row in tasks.running(self.layout, self.now, self.known)}
+
+
 def all_runs(layout: Layout, now: float) -> list[RunView]:
     """Every accepted run."""
-    named = _named(layout)
+    look = _Look(layout, now)
+    named: dict[str, list[str]] = {}
+    for run_id, task_id in (*_told(layout, None), *_written(layout)):
+        named.setdefault(run_id, []).append(task_id)
     return [
         view
         for run_id, name in runrecords.listed(layout)
-        if (view := view_of(layout, run_id, name, now, named.get(run_id, ()))) is not None
+        if (view := _view_of(look, run_id, name, named.get(run_id, ()))) is not None
     ]
 
 
-def view_of(
-    layout: Layout, run_id: str, name: str, now: float, named: Iterable[str] | None = None
+def view_of(layout: Layout, run_id: str, name: str, now: float) -> RunView | None:
+    """One run; None if its file cannot be read as one."""
+    return _view_of(_Look(layout, now), run_id, name)
+
+
+def _view_of(
+    look: _Look, run_id: str, name: str, named: Iterable[str] | None = None
 ) -> RunView | None:
-    """One run; None if its file cannot be read as one. ``named``: the tasks that name it, if that
-    is known."""
+    """`view_of`. ``named``: the tasks that name it, if that is known."""
+    layout = look.layout
     folder, _ = runrecords.place(layout, run_id) or (runrecords.RUNS, name)
     request = world.request_of(layout, folder, name)
     if request is None or request.run is None:
         return RunView(run_id, "its file cannot be read", RunStatus.FAILED, [])
     run = request.run
     ids = members(layout, run) if named is None else list(dict.fromkeys((*run.members, *named)))
-    view = _view(layout, run, ids, now)
+    view = _view(look, run, ids)
     view.folder = str(folder)
     contest = contests.known(layout, run_id)
     if contest is not None and contest.winner:
@@ -85,37 +106,29 @@ def view_of(
 
 def members(layout: Layout, run: Run) -> list[str]:
     """Ids of its tasks: those its file lists, and those that name the run in their own file."""
-    found = dict.fromkeys(run.members)
-    for event in eventreader.about(layout, "run_id", run.id):
-        if event.get("task_id"):
-            found.setdefault(event["task_id"])
-    for status in WAITING:
-        for task_id, name in scan.task_names(layout.folder(status)):
-            if task_id not in found:
-                request = world.request_of(layout, status, name)
-                if request is not None and request.task is not None and request.task.run == run.id:
-                    found.setdefault(task_id)
+    found = dict.fromkeys((*run.members, *(task_id for _, task_id in _told(layout, run.id))))
+    found.update({task_id: None for run_id, task_id in _written(layout, found) if run_id == run.id})
     return list(found)
 
 
-def _named(layout: Layout) -> dict[str, list[str]]:
-    """By run: the tasks that name it, in an event or in their own file. Each is read once, however
-    many runs there are."""
-    found: dict[str, list[str]] = {}
-    for event in eventreader.with_key(layout, "run_id"):
+def _told(layout: Layout, run_id: str | None) -> Iterator[tuple[str, str]]:
+    """The run, or each one (None), and a task that an event names with it."""
+    for event in eventreader.about(layout, "run_id", run_id):
         if event.get("task_id"):
-            found.setdefault(event["run_id"], []).append(event["task_id"])
+            yield event["run_id"], event["task_id"]
+
+
+def _written(layout: Layout, known: Container[str] = ()) -> Iterator[tuple[str, str]]:
+    """A run, and a waiting task whose own file names it; those that are ``known`` are not read."""
     for status in WAITING:
         for task_id, name in scan.task_names(layout.folder(status)):
-            request = world.request_of(layout, status, name)
+            request = world.request_of(layout, status, name) if task_id not in known else None
             if request is not None and request.task is not None and request.task.run:
-                found.setdefault(request.task.run, []).append(task_id)
-    return found
+                yield request.task.run, task_id
 
 
-def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
-    known = world.Known(layout, now)
-    active = {row.id: row for row in tasks.running(layout, now, known)}
+def _view(look: _Look, run: Run, ids: list[str]) -> RunView:
+    layout = look.layout
     rows: list[Row] = []
     facts: list[tuple[Status | None, bool]] = []
     never: dict[str, bool] = {}
@@ -128,10 +141,10 @@ def _view(layout: Layout, run: Run, ids: list[str], now: float) -> RunView:
             continue
         status, name = place
         if status in WAITING:
-            row = waiting_row(layout, status, name, now, known)
+            row = waiting_row(layout, status, name, look.now, look.known)
             stuck = "stuck" in row.flags or _never(layout, name, status, never)
         elif status is Status.RUNNING:
-            row = active.get(task_id) or Row(
+            row = look.active.get(task_id) or Row(
                 task_id, "running", layout.shown(layout.file(status, name))
             )
         else:
