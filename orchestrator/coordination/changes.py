@@ -85,15 +85,17 @@ class Changes:
         always = self.settings.config.reload == "always"
         judged = self.settings.stamp()
         take = self.settings.may_take(theirs, always)
+        brought = ""
         if take is None:
             asked = judged, always
             try:
-                take = not self._aside.ask(asked, lambda: self.settings.brought(always))
+                brought = self._aside.ask(asked, lambda: self.settings.brought(always))
             except Busy:
                 self.asking, self.due = ASKING, now + AGAIN
                 return []
+            take = not brought
         self.asking = ""
-        changed = list(self.settings.read(take, judged))
+        changed = list(self.settings.read(take, judged, brought))
         if self.settings.differ():
             self.due = now + AGAIN
         problem = self.settings.problem

@@ -95,7 +95,6 @@ class Settings:
             self.config.left_out
         )
         self.held = False
-        self._why = ""  # of what needs a yes though no attempt of now has written it
 
     def differ(self) -> bool:
         """Whether the files are others than those last read."""
@@ -112,9 +111,9 @@ class Settings:
         before, self._seen = self._seen, self.stamp()
         return before == self._seen and not any(_being_written(path) for path in self._paths())
 
-    def read(self, take: bool = True, judged: Stamp | None = None) -> list[str]:
+    def read(self, take: bool = True, judged: Stamp | None = None, brought: str = "") -> list[str]:
         """Read them; the names of the settings that are others now.  Without ``take`` such are only
-        held.
+        held; ``brought`` says why, if that is not what attempts may have written.
 
         ``judged`` is the `stamp` of what ``take`` was decided about. If they are others by now,
         nothing counts, and they still `differ`: an attempt could write between a yes and a look.
@@ -147,7 +146,7 @@ class Settings:
         changed = self._changes(config, toolbox)
         self.held = bool(changed) and not take
         if self.held:
-            why = f": {self._why}" if self._why else HELD
+            why = f": {brought}" if brought else HELD
             self.problem = one_line(", ".join(changed), 300) + why + ACCEPT
             if self.acceptance is not None:
                 self.acceptance.hold()
@@ -163,19 +162,17 @@ class Settings:
 
         ``theirs``: an attempt may have written it.
         """
-        self._why = ""
         if self.acceptance is None:
             return always or not (theirs or self.held)
         if self.acceptance.equal():
             return True
         return False if (theirs or self.held) and not always else None
 
-    def brought(self, always: bool) -> bool:
-        """Whether they need a yes although no attempt of now has written them.  It asks git, and
-        takes as long as git likes."""
+    def brought(self, always: bool) -> str:
+        """Why they need a yes although no attempt of now has written them; empty if they need none.
+        It asks git, and takes as long as git likes."""
         found = self.acceptance.review(always) if self.acceptance is not None else []
-        self._why = one_line(found[0], 300) if found else ""
-        return bool(found)
+        return one_line(found[0], 300) if found else ""
 
     def exposed(self) -> None:
         """An attempt is about to start."""
