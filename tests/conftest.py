@@ -12,6 +12,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import hermetic
@@ -196,11 +197,20 @@ def nothing_is_held_for_all() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def nothing_waits_for_the_disk(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fast tests promise nothing about power cuts: the disk need not have what they write."""
+    fast = request.node.get_closest_marker("fast") is not None
+    with without_waiting() if fast else nullcontext():
+        yield
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """What is written meanwhile is not waited for until the disk has it."""
     real = os.fsync, os.fdatasync
-    if request.node.get_closest_marker("fast") is not None:
-        os.fsync = os.fdatasync = lambda fd: None
-    yield
-    os.fsync, os.fdatasync = real
+    os.fsync = os.fdatasync = lambda fd: None
+    try:
+        yield
+    finally:
+        os.fsync, os.fdatasync = real
 
 
 class Project:
@@ -243,11 +253,9 @@ class Project:
 
     def init(self) -> None:
         """What ``orchestrator init`` makes, without a process for it: nearly every test begins with one."""
-        real, os.fsync = os.fsync, lambda fd: None  # no test of these cuts the power
-        try:
-            cli.main(["-C", str(self.root), "init", "-q"], "orchestrator", standalone_mode=False)
-        finally:
-            os.fsync = real
+        words = ["-C", str(self.root), "init", "-q"]
+        with without_waiting():  # no test of these cuts the power
+            cli.main(words, "orchestrator", standalone_mode=False)
 
     def json(self, *words: str) -> dict:
         return json.loads(self.run(*words, "--json").stdout)

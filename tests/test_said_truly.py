@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
+from conftest import Project, wait_until
 
 from orchestrator.cli.screen import panefiles
 from orchestrator.files import journals
@@ -433,6 +433,13 @@ def test_settings_that_stop_every_watcher_need_you_without_one(project):
     assert not project.json("review")["needs"]
 
 
+def written(project: Project, made: dict[str, str]) -> None:
+    """Files of ours, by their paths below work/."""
+    for path, text in made.items():
+        (project.work / path).parent.mkdir(parents=True, exist_ok=True)
+        (project.work / path).write_text(text)
+
+
 def test_validate_knows_every_file_of_ours_by_its_name(project):
     made = {
         "schedules/nightly.yaml": "every: 1s\ntask: {prompt: x}\n",
@@ -441,9 +448,7 @@ def test_validate_knows_every_file_of_ours_by_its_name(project):
         "agents/builder.md": "---\ntol: demo\n---\nBuild.\n",
         "tools/mine.yaml": "argv: 3\n",
     }
-    for path, text in made.items():
-        (project.work / path).parent.mkdir(parents=True, exist_ok=True)
-        (project.work / path).write_text(text)
+    written(project, made)
     project.drop("nightly-20260101T0000Z.yaml", "promt: x\n")
     for path in made:
         name = path.rpartition("/")[2].partition(".")[0]
@@ -466,9 +471,7 @@ def test_validate_counts_every_file_that_it_judged(project):
         "held/later.yaml": "prompt: x\n",
         "orchestrator.yaml": "defaults: {agent: demo}\nbudgets: {day: {soft_usd: 2, hard_usd: 1}}\nlimits: {runing: 3}\n",
     }
-    for path, text in made.items():
-        (project.work / path).parent.mkdir(parents=True, exist_ok=True)
-        (project.work / path).write_text(text)
+    written(project, made)
     project.drop("bad.yaml", "promt: x\n")
     assert "4 problems in 3 of 8 files." in project.run("validate", code=4).stdout
     named = project.run("validate", "mine", "later", code=4).stdout
