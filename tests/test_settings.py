@@ -7,11 +7,12 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
-from orchestrator.files import configuration
+from orchestrator.files import configuration, trust
 from orchestrator.model.budget import Budgets
 
 BASE = "retry: {delay: 100ms}\nwatch: {rescan: 60s}\nagents:\n  'true': {tool: shell, command: [/bin/true]}\n  sh: {tool: shell, command: [sh]}\n"
@@ -222,6 +223,8 @@ def test_the_next_attempt_goes_by_what_is_configured_then(project, watch):
     watch()
     project.drop("a.yaml", "agent: mended\nprompt: x\n")
     wait_until(lambda: project.events("task_retrying", "a"), "it has failed once")
+    alive = Path(f"{trust.folder_of(project.layout)}/alive.json")
+    wait_until(lambda: not alive.exists(), "what comes now is a person's")
     replace(
         project,
         BASE.replace("100ms", "1s") + "  mended: {tool: shell, command: [/bin/true], retries: 3}\n",
